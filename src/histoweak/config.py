@@ -1,0 +1,126 @@
+"""Configuration: frozen models that refuse what they do not know, and how they are read."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from histoweak.errors import ConfigError
+
+MAX_CONFIG_BYTES = 1_000_000
+
+
+class StrictConfig(BaseModel):
+    """Base of every configuration: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+ConfigT = TypeVar("ConfigT", bound=StrictConfig)
+
+
+def build_config(model: type[ConfigT], values: Mapping[str, Any], where: str | Path) -> ConfigT:
+    """Validate plain values against a configuration model.
+
+    Args:
+        model: the configuration class.
+        values: nested plain data, as read from YAML.
+        where: what to name in errors, usually the file.
+
+    Raises:
+        ConfigError: an unknown key (the message names the nearest one) or an invalid value.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            known = _keys_beside(model, first["loc"])
+            close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.4)
+            remedy = f"Did you mean {close[0]!r}?" if close else f"Known here: {', '.join(known)}"
+            raise ConfigError(f"unknown key {path!r}", where=where, remedy=remedy) from error
+        raise ConfigError(
+            f"{path} = {first.get('input')!r}: {first['msg']}",
+            where=where,
+            remedy="Correct the value; docs/reference/configuration.md lists them",
+        ) from error
+
+
+def _keys_beside(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    """Names that would have been right where an unknown key stands."""
+    here: type[BaseModel] = model
+    for part in loc[:-1]:
+        field = here.model_fields.get(str(part))
+        if field is None or not isinstance(field.annotation, type):
+            return []
+        if not issubclass(field.annotation, BaseModel):
+            return []
+        here = field.annotation
+    return list(here.model_fields)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds one mapping.
+
+    Raises:
+        ConfigError: missing, too large, not YAML, or no mapping.
+    """
+    remedy = "Give a YAML file of settings; `histoweak recipes` lists the shipped ones"
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise ConfigError("larger than 1 MB", where=path, remedy=remedy)
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        reason = str(error).replace("\n", " ")
+        raise ConfigError(f"cannot be read ({reason})", where=path, remedy=remedy) from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"holds a {type(values).__name__}", where=path, expected="a mapping", remedy=remedy
+        )
+    return values
+
+
+def parse_setting(text: str) -> dict[str, Any]:
+    """Turn `segmenter.lr=1e-3` into nested plain data.
+
+    Raises:
+        ConfigError: there is no `=` or no key.
+    """
+    key, equals, raw = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(
+            f"{text!r} is no setting",
+            where="--set",
+            expected="KEY=VALUE, for example segmenter.lr=1e-3",
+            remedy="Write the setting as KEY=VALUE",
+        )
+    try:
+        value: Any = yaml.safe_load(raw)
+    except yaml.YAMLError:
+        value = raw
+    if isinstance(value, str):
+        # YAML 1.1 reads 1e-3 as text; people mean the number.
+        try:
+            value = float(value)
+        except ValueError:
+            pass
+    for part in reversed(key.strip().split(".")):
+        value = {part: value}
+    return dict(value)
+
+
+def merge(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Merge nested mappings; later layers win key by key."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            old = merged.get(key)
+            both = isinstance(old, dict) and isinstance(value, Mapping)
+            merged[key] = merge([old, value]) if both else value  # type: ignore[list-item]
+    return merged
