@@ -1,0 +1,1 @@
+"""Ways out of histoweak: pictures and files that other programs read."""
