@@ -15,7 +15,19 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from histoweak.classes import IGNORE_INDEX
+from histoweak.data.skips import Skips
 from histoweak.errors import ImageError
+
+__all__ = [
+    "FORMATS",
+    "MAX_PIXELS",
+    "SUFFIXES",
+    "ImageInfo",
+    "Skips",
+    "probe",
+    "read_image",
+    "read_mask",
+]
 
 MAX_PIXELS = 200_000_000
 """Largest image that is decoded whole; larger ones are slides, which are read in parts."""

@@ -74,7 +74,14 @@ class Manifest:
     path: Path | None = None
 
     @classmethod
-    def read(cls, path: Path, check_files: bool = True) -> "Manifest":
+    def read(
+        cls,
+        path: Path,
+        *,
+        check_files: bool = True,
+        check_splits: bool = True,
+        classes: ClassSet | None = None,
+    ) -> "Manifest":
         """Read and check a table; paths in it are relative to its folder.
 
         Columns: `image`; one column of 0 and 1 per class, or `labels` ("tumour;stroma", in
@@ -87,16 +94,22 @@ class Manifest:
         Args:
             path: .csv or .parquet file.
             check_files: also look whether every image and mask is there.
+            check_splits: refuse train rows without labels and patients in two splits; False for
+                a table that has yet to be tiled or split.
+            classes: the class set, instead of what `classes.json` or the columns say.
 
         Raises:
             ManifestError: whatever is wrong with it, by file, row and column.
         """
         table = read_table(path)
         class_file = path.parent / CLASS_FILE
-        classes = find_classes(table, ClassSet.read(class_file) if class_file.exists() else None)
-        manifest = cls(classes, tuple(_records(table, classes)), path)
+        if classes is None and class_file.exists():
+            classes = ClassSet.read(class_file)
+        classes = find_classes(table, classes)
+        manifest = cls(classes, tuple(_records(table, classes, check_splits)), path)
         _refuse_repeats(manifest)
-        manifest.require_whole_patients()
+        if check_splits:
+            manifest.require_whole_patients()
         if check_files:
             _refuse_missing(manifest)
         return manifest
@@ -201,7 +214,7 @@ class Manifest:
         return str(self.path) if self.path is not None else "manifest"
 
 
-def _records(table: Table, classes: ClassSet) -> Iterable[Record]:
+def _records(table: Table, classes: ClassSet, check_splits: bool) -> Iterable[Record]:
     cells = Cells(table)
     labels = read_labels(cells, classes)
     images = cells.read("image", "", str, "a path")
@@ -217,7 +230,7 @@ def _records(table: Table, classes: ClassSet) -> Iterable[Record]:
     for i, row in enumerate(table.rows):
         if not images[i]:
             cells.fail(i, "image", "no image", "a path", "Fill the cell or remove the row")
-        if splits[i] == "train" and not labels[i]:
+        if check_splits and splits[i] == "train" and not labels[i]:
             cells.fail(
                 i, "split", "a train row without a label", "0 or 1 for every class",
                 "Label the row, or take it out of train",
