@@ -32,7 +32,7 @@ def test_agrees_with_scikit_learn(seed: int, k: int, h: int, w: int) -> None:
     scored = truth != 255
     labels = [*range(k), 255]
     if not scored.any():
-        assert cm.counts.sum() == 0
+        assert cm.tallies.sum() == 0
         return
     expected = confusion_matrix(truth[scored], pred[scored], labels=labels)
     np.testing.assert_array_equal(cm.matrix, expected[:k, :k])
@@ -45,11 +45,11 @@ def test_update_in_parts_merge_and_chunks_agree(monkeypatch: pytest.MonkeyPatch)
     whole.update(pred, truth)
     for part, p, t in zip(parts, pred, truth, strict=True):
         part.update(p, t)
-    np.testing.assert_array_equal(sum(parts[1:], parts[0]).counts, whole.counts)
+    np.testing.assert_array_equal(sum(parts[1:], parts[0]).tallies, whole.tallies)
     monkeypatch.setattr(confusion, "CHUNK", 100)
     chunked = ConfusionMatrix(4)
     chunked.update(pred[:, ::-1], truth[:, ::-1])
-    np.testing.assert_array_equal(chunked.counts, whole.counts)
+    np.testing.assert_array_equal(chunked.tallies, whole.tallies)
 
 
 def test_adding_leaves_both_terms_as_they_were() -> None:
@@ -57,13 +57,13 @@ def test_adding_leaves_both_terms_as_they_were() -> None:
     a.update(np.zeros(3, np.uint8), np.zeros(3, np.uint8))
     b.update(np.ones(2, np.uint8), np.zeros(2, np.uint8))
     total = a + b
-    assert (a.counts.sum(), b.counts.sum(), total.counts.sum()) == (3, 2, 5)
+    assert (a.tallies.sum(), b.tallies.sum(), total.tallies.sum()) == (3, 2, 5)
 
 
 def test_another_ignore_index() -> None:
     cm = ConfusionMatrix(2, ignore_index=4)
     cm.update(np.array([0, 4, 1], np.uint8), np.array([0, 1, 4], np.uint8))
-    assert cm.counts.tolist() == [[1, 0, 0], [0, 0, 1]]
+    assert cm.tallies.tolist() == [[1, 0, 0], [0, 0, 1]]
     with pytest.raises(ValueError, match=r"truth holds the values \[255\], expected 0 to 1 or 4"):
         cm.update(np.array([0], np.uint8), np.array([255], np.uint8))
 
@@ -78,17 +78,17 @@ def test_255_classes_fill_the_whole_range() -> None:
 def test_empty_masks_count_nothing() -> None:
     cm = ConfusionMatrix(2)
     cm.update(np.zeros((0, 5), np.uint8), np.zeros((0, 5), np.uint8))
-    assert cm.counts.sum() == 0
+    assert cm.tallies.sum() == 0
 
 
 def test_plain_data_reads_back() -> None:
     cm = ConfusionMatrix(3, ignore_index=9)
     cm.update(np.array([0, 1, 9, 2], np.uint8), np.array([0, 2, 1, 9], np.uint8))
     again = ConfusionMatrix.from_dict(cm.to_dict())
-    np.testing.assert_array_equal(again.counts, cm.counts)
+    np.testing.assert_array_equal(again.tallies, cm.tallies)
     assert (again.n_classes, again.ignore_index) == (3, 9)
     cm.to_dict()["matrix"][0][0] = 7  # the plain data is a copy
-    np.testing.assert_array_equal(again.counts, cm.counts)
+    np.testing.assert_array_equal(again.tallies, cm.tallies)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_refuses_what_it_cannot_count(pred: np.ndarray, truth: np.ndarray, messa
     cm = ConfusionMatrix(2)
     with pytest.raises(ValueError, match=message):
         cm.update(pred, truth)
-    assert cm.counts.sum() == 0
+    assert cm.tallies.sum() == 0
 
 
 @pytest.mark.parametrize(("k", "ignore"), [(0, 255), (256, 255), (4, 3), (2, 256)])

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from histoweak.classes import IGNORE_INDEX
+from histoweak.metrics.tally import Tally
 
 Counts = npt.NDArray[np.int64]
 
@@ -14,7 +15,7 @@ CHUNK = 1 << 20
 """Pixels counted at once: bounds the working memory at about 10 MB, however large the masks."""
 
 
-class ConfusionMatrix:
+class ConfusionMatrix(Tally):
     """Pixels by true and by predicted class, summed over all masks given to `update`.
 
     Pixels whose truth is `ignore_index` are not scored at all. Pixels whose truth is a class but
@@ -43,18 +44,22 @@ class ConfusionMatrix:
         if not n_classes <= ignore_index <= 255:
             raise ValueError(f"ignore_index is {ignore_index}, expected {n_classes} to 255")
         self.n_classes, self.ignore_index = n_classes, ignore_index
-        self.counts: Counts = np.zeros((n_classes, n_classes + 1), np.int64)
-        """(K, K+1): rows are the truth; columns the predicted classes, then `unpredicted`."""
+        self.tallies: Counts = np.zeros((n_classes, n_classes + 1), np.int64)
+        """(K, K+1) pixels; rows: truth; columns: predicted class, the last one `unpredicted`."""
+
+    def settings(self) -> tuple[int, int]:
+        """The number of classes and the ignore index."""
+        return self.n_classes, self.ignore_index
 
     @property
     def matrix(self) -> Counts:
         """(K, K) pixels; rows are the truth, columns the prediction."""
-        return self.counts[:, :-1]
+        return self.tallies[:, :-1]
 
     @property
     def unpredicted(self) -> Counts:
         """(K,) pixels of each true class for which the prediction is `ignore_index`."""
-        return self.counts[:, -1]
+        return self.tallies[:, -1]
 
     def update(self, pred: npt.NDArray[np.uint8], truth: npt.NDArray[np.uint8]) -> None:
         """Count one mask, or several of them stacked.
@@ -76,8 +81,8 @@ class ConfusionMatrix:
         self._require_known("truth", joint.sum(1))
         self._require_known("prediction", joint.sum(0))
         k = self.n_classes
-        self.counts[:, :k] += joint[:k, :k]
-        self.counts[:, k] += joint[:k, self.ignore_index]
+        self.tallies[:, :k] += joint[:k, :k]
+        self.tallies[:, k] += joint[:k, self.ignore_index]
 
     def _require_known(self, name: str, histogram: Counts) -> None:
         known = np.arange(256) < self.n_classes
@@ -88,23 +93,6 @@ class ConfusionMatrix:
                 f"{name} holds the values {unknown.tolist()}, "
                 f"expected 0 to {self.n_classes - 1} or {self.ignore_index}"
             )
-
-    def merge(self, other: "ConfusionMatrix") -> None:
-        """Add the counts of another matrix to this one.
-
-        Raises:
-            ValueError: the two differ in classes or in the ignore index.
-        """
-        mine, theirs = (self.n_classes, self.ignore_index), (other.n_classes, other.ignore_index)
-        if mine != theirs:
-            raise ValueError(f"(n_classes, ignore_index) are {mine} and {theirs}; cannot add")
-        self.counts += other.counts
-
-    def __add__(self, other: "ConfusionMatrix") -> "ConfusionMatrix":
-        total = ConfusionMatrix(self.n_classes, self.ignore_index)
-        total.merge(self)
-        total.merge(other)
-        return total
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; `from_dict` reads it back."""
@@ -132,8 +120,8 @@ class ConfusionMatrix:
                 f"matrix has shape {matrix.shape} and unpredicted {unpredicted.shape}, "
                 f"expected {(k, k)} and {(k,)}"
             )
-        result.counts = np.column_stack([matrix, unpredicted])
-        if (result.counts < 0).any():
+        result.tallies = np.column_stack([matrix, unpredicted])
+        if (result.tallies < 0).any():
             raise ValueError("the confusion matrix holds negative counts")
         return result
 

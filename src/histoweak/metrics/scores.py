@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from histoweak.metrics.confusion import ConfusionMatrix
+from histoweak.metrics.ratio import FloatArray, mean_defined, plain, ratio
 
-FloatArray = npt.NDArray[np.float64]
 CountsLike = ConfusionMatrix | npt.NDArray[np.integer[Any]] | npt.NDArray[np.floating[Any]]
 
 
@@ -29,7 +29,7 @@ def iou(counts: CountsLike) -> FloatArray:
         [0.5, 0.571]
     """
     hit, truth, predicted = _tallies(counts)
-    return _ratio(hit, truth + predicted - hit)
+    return ratio(hit, truth + predicted - hit)
 
 
 def miou_present(counts: CountsLike) -> FloatArray:
@@ -37,7 +37,7 @@ def miou_present(counts: CountsLike) -> FloatArray:
 
     A class absent from both is skipped; NaN if every class is.
     """
-    return _mean_defined(iou(counts))
+    return mean_defined(iou(counts))
 
 
 def miou_zero(counts: CountsLike) -> FloatArray:
@@ -49,44 +49,44 @@ def fwiou(counts: CountsLike) -> FloatArray:
     """IoU weighted with the share of each class in the truth, (...).
 
     Source: Garcia-Garcia et al., "A review on deep learning techniques applied to semantic
-    segmentation" (2017), section 3.3.2. NaN without a scored pixel.
+    segmentation" (2017). NaN without a scored pixel.
     """
     _, truth, _ = _tallies(counts)
-    return _ratio((truth * np.nan_to_num(iou(counts))).sum(-1), truth.sum(-1))
+    return ratio((truth * np.nan_to_num(iou(counts))).sum(-1), truth.sum(-1))
 
 
 def dice(counts: CountsLike) -> FloatArray:
     """Dice coefficient (F1 of pixels) of each class, (..., K); NaN as for `iou`."""
     hit, truth, predicted = _tallies(counts)
-    return _ratio(2 * hit, truth + predicted)
+    return ratio(2 * hit, truth + predicted)
 
 
 def mean_dice(counts: CountsLike) -> FloatArray:
     """Mean Dice coefficient, (...), over the classes present in the truth or the prediction."""
-    return _mean_defined(dice(counts))
+    return mean_defined(dice(counts))
 
 
 def recall(counts: CountsLike) -> FloatArray:
     """Share of each true class that is found, (..., K); NaN for a class that is never true."""
     hit, truth, _ = _tallies(counts)
-    return _ratio(hit, truth)
+    return ratio(hit, truth)
 
 
 def mean_recall(counts: CountsLike) -> FloatArray:
     """Mean recall, (...), over the classes present in the truth ("mean class accuracy")."""
-    return _mean_defined(recall(counts))
+    return mean_defined(recall(counts))
 
 
 def precision(counts: CountsLike) -> FloatArray:
     """Share of each predicted class that is right, (..., K); NaN where never predicted."""
     hit, _, predicted = _tallies(counts)
-    return _ratio(hit, predicted)
+    return ratio(hit, predicted)
 
 
 def pixel_accuracy(counts: CountsLike) -> FloatArray:
     """Share of the scored pixels that are right, (...); NaN without a scored pixel."""
     hit, truth, _ = _tallies(counts)
-    return _ratio(hit.sum(-1), truth.sum(-1))
+    return ratio(hit.sum(-1), truth.sum(-1))
 
 
 def summary(counts: CountsLike, class_names: Sequence[str]) -> dict[str, Any]:
@@ -106,12 +106,12 @@ def summary(counts: CountsLike, class_names: Sequence[str]) -> dict[str, Any]:
         raise ValueError(f"counts {full.shape} do not fit the {len(class_names)} classes named")
     _, truth, predicted = _tallies(full)
     overall = (miou_present, miou_zero, fwiou, mean_dice, pixel_accuracy, mean_recall)
-    result: dict[str, Any] = {score.__name__: _plain(score(full)) for score in overall}
+    result: dict[str, Any] = {score.__name__: plain(score(full)) for score in overall}
     result["scored_pixels"] = int(full.sum())
     result["unpredicted_pixels"] = int(full[:, -1].sum())
     per_class = {score.__name__: score(full) for score in (iou, dice, recall, precision)}
     result["classes"] = {
-        name: {score: _plain(values[i]) for score, values in per_class.items()}
+        name: {score: plain(values[i]) for score, values in per_class.items()}
         | {"truth_pixels": int(truth[i]), "predicted_pixels": int(predicted[i])}
         for i, name in enumerate(class_names)
     }
@@ -120,7 +120,7 @@ def summary(counts: CountsLike, class_names: Sequence[str]) -> dict[str, Any]:
 
 def _full(counts: CountsLike) -> FloatArray:
     """Counts as (..., K, K+1) floats, with `unpredicted` all 0 where it is not given."""
-    array = counts.counts if isinstance(counts, ConfusionMatrix) else np.asarray(counts)
+    array = counts.tallies if isinstance(counts, ConfusionMatrix) else np.asarray(counts)
     if array.ndim < 2 or array.shape[-1] - array.shape[-2] not in (0, 1):
         raise ValueError(f"counts have shape {array.shape}, expected (..., K, K) or (..., K, K+1)")
     missing = array.shape[-2] + 1 - array.shape[-1]
@@ -133,17 +133,3 @@ def _tallies(counts: CountsLike) -> tuple[FloatArray, FloatArray, FloatArray]:
     full = _full(counts)
     hit = np.diagonal(full, axis1=-2, axis2=-1)
     return hit, full.sum(-1), full[..., :-1].sum(-2)
-
-
-def _ratio(part: FloatArray, whole: FloatArray) -> FloatArray:
-    nothing = np.full(np.shape(whole), np.nan)
-    return np.asarray(np.divide(part, whole, out=nothing, where=np.asarray(whole) > 0))
-
-
-def _mean_defined(values: FloatArray) -> FloatArray:
-    defined = ~np.isnan(values)
-    return _ratio(np.nansum(values, axis=-1), defined.sum(-1))
-
-
-def _plain(value: FloatArray | np.float64) -> float | None:
-    return None if np.isnan(value) else float(value)
