@@ -69,6 +69,17 @@ class Task:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _count(self) -> str:
+        if self.total is None:
+            return str(self.done)
+        share = 100 * self.done // self.total if self.total else 100
+        return f"{self.done}/{self.total} ({share}%)"
+
+    def _summary(self) -> str:
+        short = self.total is not None and self.done < self.total
+        word = "stopped" if short else "done"
+        return f"{self.description}: {word}, {self._count()} in {format_seconds(self.elapsed)}"
+
     def _show(self, n: int) -> None:
         """Show that `n` units were added."""
 
@@ -94,7 +105,7 @@ class _LineTask(Task):
         # Inner tasks can be many and short (one per epoch): they stay silent until they last.
         self._silent = nested
         if not nested:
-            self._write(f"{self.description}: {self._count()}")
+            self._progress.say(f"{self.description}: {self._count()}")
 
     def _show(self, n: int) -> None:
         if self._clock() - self._last >= self._progress.interval:
@@ -102,24 +113,12 @@ class _LineTask(Task):
             self._silent = False
             left = "" if self.left is None else f", {format_seconds(self.left)} left"
             elapsed = format_seconds(self.elapsed)
-            self._write(f"{self.description}: {self._count()}, {elapsed} elapsed{left}")
+            self._progress.say(f"{self.description}: {self._count()}, {elapsed} elapsed{left}")
 
     def _finish(self) -> None:
         self._progress.forget(self)
         if not self._silent:
-            short = self.total is not None and self.done < self.total
-            word = "stopped" if short else "done"
-            elapsed = format_seconds(self.elapsed)
-            self._write(f"{self.description}: {word}, {self._count()} in {elapsed}")
-
-    def _count(self) -> str:
-        if self.total is None:
-            return str(self.done)
-        share = 100 * self.done // self.total if self.total else 100
-        return f"{self.done}/{self.total} ({share}%)"
-
-    def _write(self, line: str) -> None:
-        print(line, file=self._progress.stream, flush=True)
+            self._progress.say(self._summary())
 
 
 class _BarTask(Task):
@@ -148,8 +147,7 @@ class _BarTask(Task):
         # Finished bars would pile up beyond the height of the terminal.
         self._bars.remove_task(self._id)
         if not self._nested:
-            line = f"{self.description}: {self.done} in {format_seconds(self.elapsed)}"
-            self._bars.console.print(line, markup=False, highlight=False)
+            self._progress.say(self._summary())
 
 
 class Progress:
@@ -200,6 +198,15 @@ class Progress:
             for item in items:
                 yield item
                 task.advance(1)
+
+    def say(self, line: str) -> None:
+        """Write one line of text, above the bars where there are any."""
+        if self.quiet:
+            return
+        if self._bars is not None:
+            self._bars.console.print(line, markup=False, highlight=False)
+        else:
+            print(line, file=self.stream, flush=True)
 
     def forget(self, task: Task) -> None:
         """Drop a task that has ended."""

@@ -1,5 +1,18 @@
-"""Stages with content-hashed keys, and the store that keeps what they write."""
+"""Stages with content-hashed keys, and the runs that execute them and take up what is there."""
 
+from histoweak.pipeline.atomic import atomic_path, atomic_write_bytes, atomic_write_text
+from histoweak.pipeline.follow import is_leader
+from histoweak.pipeline.metrics_log import read_metrics
+from histoweak.pipeline.run import Run
 from histoweak.pipeline.stage import Stage, StageContext
 
-__all__ = ["Stage", "StageContext"]
+__all__ = [
+    "Run",
+    "Stage",
+    "StageContext",
+    "atomic_path",
+    "atomic_write_bytes",
+    "atomic_write_text",
+    "is_leader",
+    "read_metrics",
+]

@@ -34,7 +34,7 @@ class StageContext:
         progress: where to show progress.
         log: `log(step=..., loss=...)` appends named figures to `metrics.jsonl`; figures logged
             again for the same `step` replace the earlier ones when read.
-        device: the device to compute on, as torch names it; must not change what is meant.
+        device: where to compute, as torch names it; not part of the key.
         workers: processes that load data; must not change the result.
     """
 
@@ -51,7 +51,7 @@ class StageContext:
     def scratch(self) -> Path:
         """Folder for checkpoints: outlives a killed attempt, and goes when the stage is done."""
         folder = self.out / SCRATCH
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
         return folder
 
 
