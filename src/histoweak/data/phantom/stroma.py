@@ -1,0 +1,63 @@
+"""Stroma: wavy collagen bundles, spindle nuclei along them, capillaries, stray lymphocytes."""
+
+import numpy as np
+
+from histoweak.data.phantom.canvas import Canvas
+from histoweak.data.phantom.cells import Ellipses, nucleus
+from histoweak.data.phantom.noise import Plane, subkey, warped_noise
+from histoweak.data.phantom.regions import STROMA
+
+
+def fibre_coordinates(canvas: Canvas) -> tuple[Plane, Plane]:
+    """Curved coordinates in microns: across the fibres and along them.
+
+    A plane rotated at random and warped at three scales; near other tissue the first
+    coordinate follows the border, so that collagen runs around nests.
+    """
+    window = canvas.window
+    turn = np.pi * (subkey(canvas.key, "turn") % 4096) / 4096
+    y, x = window.ys[:, None], window.xs[None, :]
+    across = np.cos(turn) * x + np.sin(turn) * y + 60 * canvas.noise("sweep", 160.0)
+    across += 7 * canvas.noise("wave", 38.0) + 1.5 * canvas.noise("ripple", 13.0)
+    along = np.cos(turn) * y - np.sin(turn) * x + 30 * canvas.noise("slip", 90.0)
+    close = np.clip(1 - canvas.regions.depth / 30, 0, 1)
+    around = close * close * (3 - 2 * close)
+    across += around * (0.6 * canvas.regions.depth)
+    return across.astype(np.float32), along.astype(np.float32)
+
+
+def paint_stroma(canvas: Canvas) -> None:
+    """Paint the stroma of a canvas."""
+    across, along = fibre_coordinates(canvas)
+    key, window = canvas.key, canvas.window
+
+    def fibres(name: str, width: float, length: float) -> Plane:
+        return warped_noise(subkey(key, name), across / np.float32(width), along / length)
+
+    bundle, strand, fibril = (
+        fibres("bundle", 8.0, 75.0),
+        fibres("strand", 3.4, 38.0),
+        fibres("fibril", max(1.5, window.mpp), 20.0),
+    )
+    dense = 0.30 * bundle + 0.24 * strand + 0.17 * fibril
+    oedema = canvas.noise("oedema", 60.0)
+    canvas.paint(STROMA, 0.95 + 0.35 * dense + 0.12 * oedema, 1.02 + dense - 0.10 * oedema)
+    gaps = np.clip(-0.62 * bundle - 0.45 * strand - 0.75 + 0.22 * oedema, 0, 0.5) * 1.7
+    canvas.open(gaps.astype(np.float32), STROMA)
+
+    slope_y, slope_x = np.gradient(across)
+    run = np.arctan2(slope_x, -slope_y).astype(np.float32)
+    _spindle_nuclei(canvas, run)
+
+
+def _spindle_nuclei(canvas: Canvas, run: Plane) -> None:
+    """Thin dark nuclei of fibrocytes and plumper ones of active fibroblasts."""
+    density = np.clip(0.55 + 0.30 * canvas.noise("cellular", 60.0), 0.12, 1)
+    cells = canvas.points("spindle", 13.5, STROMA, 1.5, density.astype(np.float32), jitter=0.45)
+    plump = cells.draws[:, 0] < 0.4
+    minor = np.where(plump, 1.9 + 0.9 * cells.draws[:, 1], 0.95 + 0.65 * cells.draws[:, 1])
+    major = np.where(plump, 4.0 + 2.2 * cells.draws[:, 2], 4.8 + 4.0 * cells.draws[:, 2])
+    angle = canvas.window.at(run, cells.y, cells.x) + 0.45 * (cells.draws[:, 3] - 0.5)
+    tone = np.where(plump, 0.75, 1.05) * (0.7 + 0.55 * cells.draws[:, 4])
+    shapes = Ellipses.at(cells, major, minor, angle, tone, wobble=0.12)
+    canvas.add_nuclei(shapes, nucleus(0.95, 0.28, 0.35))
