@@ -1,0 +1,37 @@
+# Two commands: `make demo` and `make test`. Each sets itself up in .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?=
+OUT ?= demo
+SEED ?= 0
+
+.PHONY: demo test lint types check clean
+
+demo: $(VENV)/ready
+	$(BIN)/histoweak demo --out $(OUT) --seed $(SEED) $(if $(DATA),--data $(DATA))
+
+test: $(VENV)/ready
+	$(BIN)/pytest -n 2
+
+lint: $(VENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/ready
+	$(BIN)/mypy
+
+check: lint types test
+
+# uv installs the 6 GB of PyTorch in half a minute; pip alone takes several.
+$(VENV)/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "histoweak needs Python 3.11 or newer; set PYTHON=python3.12, say" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+		{ echo "no venv module; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) demo
