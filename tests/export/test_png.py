@@ -61,9 +61,10 @@ def test_index_png_refuses_unknown_values_and_keeps_the_old_file(tmp_path):
     assert path.read_bytes() == b"old"
 
 
-def test_index_png_names_the_file_when_the_folder_is_missing(tmp_path):
-    with pytest.raises(OutputError, match=r"absent.mask\.png.*folder exists"):
-        write_index_png(tmp_path / "absent" / "mask.png", _mask(0), CLASSES)
+def test_index_png_names_the_file_when_it_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OutputError, match=r"file.mask\.png"):
+        write_index_png(tmp_path / "file" / "mask.png", _mask(0), CLASSES)
 
 
 def test_overlay_tints_outlines_and_spares_ignored_pixels():

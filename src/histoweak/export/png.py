@@ -1,6 +1,5 @@
 """Masks as indexed PNG files, and masks and scores drawn over their image."""
 
-import secrets
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from histoweak.classes import IGNORE_INDEX, ClassSet
-from histoweak.errors import OutputError
+from histoweak.data.files import replacing
 from histoweak.labelmap import LabelMap
 
 Pixels = npt.NDArray[np.uint8]
@@ -21,10 +20,10 @@ SCORE_ANCHORS = ((48, 18, 96), (49, 84, 148), (32, 144, 141), (100, 200, 96), (2
 def write_index_png(path: Path, array: Pixels, classes: ClassSet) -> None:
     """Write a mask as a PNG of class indices whose palette holds the classes' colours.
 
-    The file appears whole or not at all: it is written beside `path` and then renamed.
+    The file appears whole or not at all.
 
     Args:
-        path: the file to write; its folder must exist.
+        path: the file to write; its folder is made where it is missing.
         array: (H, W) uint8 class indices, 255 = ignore (shown white).
         classes: gives the palette.
 
@@ -35,17 +34,8 @@ def write_index_png(path: Path, array: Pixels, classes: ClassSet) -> None:
     LabelMap(array, classes)  # refuses what is no mask
     picture = Image.fromarray(np.ascontiguousarray(array))
     picture.putpalette(_palette(classes).tobytes())
-    working = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
+    with replacing(path) as working:
         picture.save(working, format="PNG", optimize=True)
-        working.replace(path)
-    except OSError as error:
-        working.unlink(missing_ok=True)
-        raise OutputError(
-            f"cannot write the mask ({error.strerror or error})",
-            where=path,
-            remedy="Check that the folder exists, may be written to and has space",
-        ) from error
 
 
 def overlay(image: Pixels, mask: Pixels, classes: ClassSet, alpha: float = 0.45) -> Pixels:

@@ -1,0 +1,129 @@
+"""Pictures of single patches: which to show, and how each is drawn and embedded."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from histoweak.classes import IGNORE_INDEX, ClassSet
+from histoweak.export.png import heatmap, overlay
+from histoweak.report.data import Gallery, Pixels, Sample, Score, Scores
+from histoweak.report.text import known
+
+TILE_WIDTH = 320
+SCORE_WIDTH = 160
+MOST_SCORES = 4
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An embedded picture; `class_index` marks a score map."""
+
+    caption: str
+    uri: str
+    class_index: int | None = None
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One column of a sample: one picture, or the score maps of several classes."""
+
+    caption: str
+    pictures: tuple[Picture, ...]
+
+
+@dataclass(frozen=True)
+class GalleryView:
+    """What the template shows of a `Gallery`."""
+
+    title: str
+    reading: str
+    samples: tuple[tuple[Sample, tuple[Tile, ...]], ...]
+
+
+def choose_samples(mious: Sequence[Score], n: int = 3) -> dict[str, tuple[int, ...]]:
+    """Positions of the best, the median and the worst patches, none in two groups.
+
+    Args:
+        mious: mean IoU of each patch; patches without one are never chosen. Equal ones keep
+            their order, so the choice is the same at every call.
+        n: patches in each group; fewer where there are not 3n patches.
+
+    Returns:
+        "best" (best first), "median" and "worst" (worst first).
+    """
+    scored = [(value, i) for i, value in enumerate(mious) if value is not None and known(value)]
+    order = [i for _, i in sorted(scored, key=lambda item: (-item[0], item[1]))]
+    n = min(n, (len(order) + 2) // 3)
+    best, worst = order[:n], order[max(n, len(order) - n) :]
+    between = order[n : len(order) - len(worst)]
+    start = max(0, (len(between) - n) // 2)
+    return {
+        "best": tuple(best),
+        "median": tuple(between[start : start + n]),
+        "worst": tuple(reversed(worst)),
+    }
+
+
+def gallery_view(gallery: Gallery, classes: ClassSet) -> GalleryView:
+    """Draw the samples of a gallery."""
+    drawn = ((sample, sample_tiles(sample, classes)) for sample in gallery.samples)
+    return GalleryView(gallery.title, gallery.reading, tuple(drawn))
+
+
+def sample_tiles(sample: Sample, classes: ClassSet) -> tuple[Tile, ...]:
+    """Image, scores, pseudo-mask, prediction and truth of a patch; missing ones are left out."""
+    image = _shrunk(sample.image, TILE_WIDTH)
+    tiles = [Tile("Image", (Picture("image", data_uri(image)),))]
+    maps = _score_maps(sample, classes)
+    if maps:
+        small = _shrunk(sample.image, SCORE_WIDTH if len(maps) > 1 else TILE_WIDTH)
+        drawn = (
+            Picture(f"scores of {classes.names[k]}", data_uri(heatmap(small, scores)), k)
+            for k, scores in maps
+        )
+        caption = f"Scores of {classes.names[maps[0][0]]}" if len(maps) == 1 else "Scores"
+        tiles.append(Tile(caption, tuple(drawn)))
+    masks = (
+        ("Pseudo-mask", sample.pseudo_mask),
+        ("Prediction", sample.prediction),
+        ("Truth", sample.truth),
+    )
+    for caption, mask in masks:
+        if mask is not None:
+            uri = data_uri(overlay(image, mask, classes))
+            tiles.append(Tile(caption, (Picture(caption.lower(), uri),)))
+    return tuple(tiles)
+
+
+def data_uri(picture: Pixels) -> str:
+    """(H, W, 3) uint8 as a JPEG inside an address; colours at full resolution keep outlines."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=82, subsampling=0, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _score_maps(sample: Sample, classes: ClassSet) -> list[tuple[int, Scores]]:
+    """Score maps to show: of the classes that occur in the patch, else of the strongest."""
+    if sample.scores is None:
+        return []
+    if isinstance(sample.scores, Mapping):
+        maps = {classes.names.index(name): scores for name, scores in sample.scores.items()}
+    else:
+        maps = dict(enumerate(sample.scores))
+    masks = (sample.truth, sample.prediction, sample.pseudo_mask)
+    there = {int(k) for mask in masks if mask is not None for k in np.unique(mask)}
+    wanted = [k for k in maps if k in there - {IGNORE_INDEX}] or list(maps)
+    strongest = sorted(wanted, key=lambda k: (-float(np.nanmean(maps[k])), k))[:MOST_SCORES]
+    return [(k, maps[k]) for k in sorted(strongest)]
+
+
+def _shrunk(image: Pixels, width: int) -> Pixels:
+    height, full = image.shape[:2]
+    if full <= width:
+        return image
+    size = (width, max(1, round(height * width / full)))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))

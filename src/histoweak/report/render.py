@@ -1,0 +1,107 @@
+"""Turns the data of a report into one HTML file."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from histoweak.classes import ClassSet
+from histoweak.data.files import replacing
+from histoweak.export.png import SCORE_ANCHORS
+from histoweak.report import charts, lines
+from histoweak.report.colors import report_classes
+from histoweak.report.data import Curve, LadderRow, ReportData
+from histoweak.report.evidence import evidence_view
+from histoweak.report.gallery import gallery_view
+from histoweak.report.svg import drawing, marker, rgb
+from histoweak.report.text import clean, known, number, percent
+
+
+def render(data: ReportData) -> str:
+    """The report as one HTML page with nothing outside itself; equal data give equal pages."""
+    data = replace(data, classes=report_classes(own := data.classes))
+    template = _environment().get_template("report.html.j2")
+    return template.render(
+        data=data,
+        replaced_colors=data.classes.colors != own.colors,
+        signs=[_sign(i, data.classes) for i in range(len(data.classes))],
+        headline=_headline(data.ladder),
+        ladder_chart=_ladder_chart(data),
+        class_charts=_class_charts(data),
+        cautions=[*data.protocol.cautions(), *data.notes],
+        galleries=[gallery_view(g, data.classes) for g in data.galleries if g.samples],
+        ramp=",".join(rgb(color) for color in SCORE_ANCHORS),
+        evidence=None if data.evidence is None else evidence_view(data.evidence),
+        panels=_panels(data.curves),
+    )
+
+
+def write_report(path: Path, data: ReportData) -> None:
+    """Write the report; the file appears whole or not at all.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    page = render(data)
+    with replacing(path) as working:
+        working.write_text(page, encoding="utf-8", newline="\n")
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("histoweak.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=lambda value: value if isinstance(value, Markup) else clean(value),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=number, percent=percent)
+    environment.globals.update(patients_chart=charts.patients, confusion_chart=charts.confusion)
+    return environment
+
+
+def _sign(index: int, classes: ClassSet) -> Markup:
+    sign = marker(index, 8, 8, 6, classes.colors[index])
+    return drawing(classes.names[index], "sign of the class", 16, sign, width=16)
+
+
+def _headline(ladder: Sequence[LadderRow]) -> LadderRow | None:
+    """The last step of the method itself: what the run is about."""
+    steps = [row for row in ladder if not row.reference]
+    return steps[-1] if steps else None
+
+
+def _ladder_chart(data: ReportData) -> Markup:
+    rows = [
+        charts.Bar(row.name, row.miou, row.interval, _step_color(row.reference))
+        for row in data.ladder
+    ]
+    return charts.bars("Mean IoU of each step", rows)
+
+
+def _class_charts(data: ReportData) -> list[Markup]:
+    found = []
+    for k, name in enumerate(data.classes.names):
+        rows = [
+            charts.Bar(
+                row.name,
+                row.iou[k],
+                None if row.class_intervals is None else row.class_intervals[k],
+                charts.REFERENCE_COLOR if row.reference else data.classes.colors[k],
+            )
+            for row in data.ladder
+        ]
+        found.append(charts.bars(f"IoU of {name}", rows))
+    return found
+
+
+def _step_color(reference: bool) -> tuple[int, int, int]:
+    return charts.REFERENCE_COLOR if reference else charts.STEP_COLOR
+
+
+def _panels(curves: Sequence[Curve]) -> list[tuple[str, Markup]]:
+    names = dict.fromkeys(curve.panel for curve in curves if any(known(v) for v in curve.values))
+    return [(n, lines.curves(n, [curve for curve in curves if curve.panel == n])) for n in names]

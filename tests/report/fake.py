@@ -1,0 +1,179 @@
+"""A report's data with plausible random figures and pictures, made of numpy alone."""
+
+import numpy as np
+
+from histoweak.classes import ClassSet
+from histoweak.report import (
+    Curve,
+    EvidenceCell,
+    EvidenceTable,
+    Gallery,
+    LadderRow,
+    PatientRow,
+    Protocol,
+    PseudoMaskQuality,
+    ReportData,
+    Sample,
+    Spread,
+)
+
+CLASSES = ClassSet(("tumour epithelium", "stroma", "necrosis", "lymphocytes"))
+TINTS = np.array(
+    [(150, 90, 160), (228, 170, 200), (190, 140, 150), (110, 70, 140), (244, 240, 244)]
+)
+PROTOCOL = Protocol("predicted", "none", "last", "test", (0,))
+
+
+def sample(rng: np.random.Generator, name: str, miou: float, size: int = 224) -> Sample:
+    """A patch of cells with a nearest seed point each; scores blur the truth."""
+    k = len(CLASSES)
+    points = rng.uniform(0, size, (7, 2))
+    kinds = rng.integers(0, k + 1, 7)
+    grid = np.stack(np.mgrid[:size, :size], -1)
+    wave = 9 * np.sin(grid[..., ::-1] / 11 + rng.uniform(0, 6, 2))
+    distance = np.linalg.norm((grid + wave)[:, :, None] - points, axis=-1)
+    region = kinds[distance.argmin(-1)]
+    spots = np.kron(rng.normal(0, 1, (size // 4, size // 4)), np.ones((4, 4)))[..., None]
+    image = TINTS[region] + 16 * spots + rng.normal(0, 6, (size, size, 3))
+    truth = np.where(region == k, 255, region).astype(np.uint8)
+    shift = round(40 * (1 - miou))
+    prediction = np.roll(truth, (shift, -shift // 2), (0, 1))
+    coarse = (np.arange(k)[:, None, None] == truth[::8, ::8]).astype(float)
+    scores = (coarse * 0.8 + rng.uniform(0, 0.2, coarse.shape)).clip(0, 1)
+    pseudo = np.where(rng.uniform(size=truth.shape) < 2, np.roll(prediction, 9, 0), 255)
+    pseudo[: size // 9] = 255
+    return Sample(
+        name=name,
+        patient=f"patient {rng.integers(1, 9):02d}",
+        image=image.clip(0, 255).astype(np.uint8),
+        prediction=prediction,
+        miou=miou,
+        scores=scores,
+        pseudo_mask=pseudo.astype(np.uint8),
+        truth=truth,
+    )
+
+
+def _ladder(rng: np.random.Generator) -> tuple[LadderRow, ...]:
+    rows = []
+    names = ("CAM", "Pseudo-masks", "Segmenter", "Full supervision")
+    for name, level in zip(names, (0.47, 0.55, 0.66, 0.78), strict=True):
+        iou = (level + np.array([0.12, 0.05, -0.2, 0.03]) + rng.normal(0, 0.02, 4)).tolist()
+        miou = float(np.mean(iou))
+        rows.append(
+            LadderRow(
+                name=name,
+                iou=iou,
+                miou=miou,
+                fwiou=miou + 0.05,
+                dice=2 * miou / (1 + miou),
+                accuracy=miou + 0.15,
+                interval=(miou - 0.04, miou + 0.035),
+                coverage=0.83 if name == "Pseudo-masks" else 1.0,
+                class_intervals=[(v - 0.06, v + 0.05) for v in iou],
+                protocol=Protocol("truth", "none", "last", "test", (0,)) if level < 0.6 else None,
+                reference=name == "Full supervision",
+            )
+        )
+    return tuple(rows)
+
+
+def _confusion(rng: np.random.Generator, scale: int) -> np.ndarray:
+    shares = rng.dirichlet(np.ones(5) * 0.6, 4) * 0.35 + 0.65 * np.eye(4, 5)
+    return (shares * scale * np.array([[5], [4], [0.4], [1]])).astype(np.int64)
+
+
+def _patients(rng: np.random.Generator) -> tuple[PatientRow, ...]:
+    rows = []
+    for i in range(9):
+        iou = (rng.beta(6, 3, 4)).tolist()
+        if i % 3 == 0:
+            iou[2] = float("nan")
+        confusion = _confusion(rng, 10_000) if i < 6 else None
+        miou = float(np.nanmean(iou))
+        rows.append(PatientRow(f"patient {i + 1:02d}", 20 + 7 * i, miou, iou, confusion))
+    return tuple(rows)
+
+
+def _evidence(rng: np.random.Generator) -> EvidenceTable:
+    cells = []
+    for n, (class_right, evidence_right) in enumerate(np.ndindex(2, 2)):
+        patients = {f"patient {i + 1:02d}": int(rng.poisson(3 + 8 * n)) for i in range(9)}
+        statistics = {
+            "Optical density (mean)": Spread(0.42 + 0.05 * n, 0.36 + 0.05 * n, 0.5 + 0.06 * n),
+            "Share of tissue": Spread(0.7 + 0.07 * n, 0.55 + 0.07 * n, 0.78 + 0.07 * n),
+            "Area of tumour epithelium": Spread(0.1 + 0.15 * n, 0.05 + 0.1 * n, 0.2 + 0.2 * n),
+        }
+        cells.append(EvidenceCell(bool(class_right), bool(evidence_right), patients, statistics))
+    rule = "at least half of the energy lies on the truth and the IoU at 0.5 is at least 0.3"
+    return EvidenceTable(cells, rule)
+
+
+def _curves(rng: np.random.Generator) -> tuple[Curve, ...]:
+    steps = np.arange(1, 601)
+    loss = 1.3 * np.exp(-steps / 150) + 0.25 + rng.normal(0, 0.06, 600)
+    epochs = np.arange(20, 601, 20)
+    validation = 1.2 * np.exp(-epochs / 150) + 0.38 + epochs / 6000 + rng.normal(0, 0.01, 30)
+    rate = 0.01 * (1 - steps / 601) ** 0.9
+    miou = 0.66 * (1 - np.exp(-epochs / 120)) + rng.normal(0, 0.01, 30)
+    return (
+        Curve("training loss", steps.tolist(), loss.tolist(), "Segmenter, loss", 600),
+        Curve("validation loss", epochs.tolist(), validation.tolist(), "Segmenter, loss"),
+        Curve("mean IoU, validation", epochs.tolist(), miou.tolist(), "Segmenter, mean IoU", 600),
+        Curve("learning rate", steps.tolist(), rate.tolist(), "Segmenter, learning rate"),
+    )
+
+
+PROVENANCE = {
+    "Software": {"histoweak": "0.1.0", "torch": "2.8.0", "python": "3.11.7", "device": "cpu"},
+    "Data": {"manifest": "phantom/manifest.csv", "digest": "9f2c" * 16, "patches": 960},
+    "Settings": {
+        "classifier": {"encoder": "resnet38d", "epochs": 20, "learning_rate": 0.01},
+        "segmenter": {"arch": "deeplabv3plus", "crop": [224, 224], "ignore_index": 255},
+    },
+    "Stages": [
+        {"name": "classifier", "key": "ab12cd34", "seconds": 812.4, "inputs": []},
+        {"name": "pseudo-masks", "key": "77e01f9a", "seconds": 93.0, "inputs": ["classifier"]},
+    ],
+}
+
+
+def report(seed: int = 0, size: int = 224) -> ReportData:
+    """A report with all its parts."""
+    rng = np.random.default_rng(seed)
+    levels = {"Best": (0.93, 0.91), "Median": (0.68, 0.66), "Worst": (0.12, 0.08)}
+    return ReportData(
+        title="VGG-CAM and DeepLab V3+ on the phantom",
+        classes=CLASSES,
+        protocol=PROTOCOL,
+        ladder=_ladder(rng),
+        created="21 November 2026, 07:30 UTC",
+        n_patches=432,
+        n_patients=9,
+        interval_method="95 % bootstrap over patients, 1000 draws",
+        confusion=_confusion(rng, 100_000),
+        patients=_patients(rng),
+        galleries=[
+            Gallery(
+                title,
+                [
+                    sample(rng, f"slide{i:02d}_x{512 * i}_y1024.png", m, size)
+                    for i, m in enumerate(ms)
+                ],
+                f"The {len(ms)} patches of rank “{title.lower()}” by mean IoU.",
+            )
+            for title, ms in levels.items()
+        ],
+        pseudo_masks=PseudoMaskQuality(
+            miou=0.55,
+            coverage=0.83,
+            accuracy=0.81,
+            iou=(0.66, 0.6, 0.31, float("nan")),
+            precision=(0.84, 0.79, 0.42, float("nan")),
+            recall=(0.73, 0.72, 0.55, float("nan")),
+            protocol=Protocol("truth", "none", "last", "train", (0,)),
+        ),
+        evidence=_evidence(rng),
+        curves=_curves(rng),
+        provenance=PROVENANCE,
+    )
