@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix
 
@@ -24,6 +24,7 @@ def test_hand_counted() -> None:
     assert cm.matrix.dtype == np.int64
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.integers(1, 40), st.integers(1, 40))
 def test_agrees_with_scikit_learn(seed: int, k: int, h: int, w: int) -> None:
     pred, truth = masks(seed, k, (h, w))

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import jaccard_score
 
@@ -25,6 +25,7 @@ def test_data_set_and_image_average_differ_on_a_hand_counted_case() -> None:
     assert miou_present(whole) == 0.4375
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6))
 def test_agrees_with_scikit_learn_image_by_image(seed: int, images: int) -> None:
     rng = np.random.default_rng(seed)

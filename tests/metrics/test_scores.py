@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, jaccard_score, precision_score, recall_score
 
@@ -47,6 +47,7 @@ def test_a_class_predicted_but_never_true_scores_zero() -> None:
     assert math.isnan(scores.recall(counts)[1])
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 6), st.integers(1, 200))
 def test_agrees_with_scikit_learn(seed: int, k: int, n: int) -> None:
     rng = np.random.default_rng(seed)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from histoweak.metrics import histogram
 from histoweak.metrics.ratio import FloatArray, mean_defined, plain, ratio
 
 
@@ -64,7 +65,7 @@ def classification_scores(
 
     Raises:
         ValueError: shapes differ, there is no patch, a probability lies outside 0..1 or is NaN,
-            or a label is not 0 or 1.
+            a label is not 0 or 1, or `n_bins` < 1.
 
     Example:
         >>> probs, labels = np.array([[0.9], [0.2], [0.6]]), np.array([[1], [0], [0]])
@@ -72,33 +73,36 @@ def classification_scores(
         >>> scores.auroc.tolist(), scores.f1.round(3).tolist()
         ([1.0], [0.667])
     """
-    # Imported here so that the other measures do without torch.
-    import torch
-    from torchmetrics.functional.classification import (
-        binary_auroc,
-        binary_average_precision,
-        binary_calibration_error,
-    )
-
     scores, truth = _checked(probs, labels)
-    n, positives = len(truth), truth.sum(0)
-    both, any_positive = (positives > 0) & (positives < n), positives > 0
-    columns = [(torch.tensor(p), torch.tensor(t)) for p, t in zip(scores.T, truth.T, strict=True)]
-    # torchmetrics answers 0 where a measure has no meaning; such classes are not asked for.
-    auroc = [binary_auroc(p, t) if ok else np.nan for ok, (p, t) in zip(both, columns, strict=True)]
-    precision = [
-        binary_average_precision(p, t) if ok else np.nan
-        for ok, (p, t) in zip(any_positive, columns, strict=True)
-    ]
-    error = [binary_calibration_error(p, t, n_bins=n_bins, norm="l1") for p, t in columns]
-    called = scores >= threshold
+    ranked = [_ranked(p, t) for p, t in zip(scores.T, truth.T, strict=True)]
+    called, positives = scores >= threshold, truth.sum(0)
     return ClassificationScores(
-        auroc=np.array([float(v) for v in auroc]),
-        average_precision=np.array([float(v) for v in precision]),
+        auroc=np.array([histogram.auroc(r) for r in ranked]),
+        average_precision=np.array([histogram.average_precision(r) for r in ranked]),
         f1=ratio(2 * (called & (truth == 1)).sum(0), called.sum(0) + positives),
-        calibration_error=np.array([float(v) for v in error]),
+        calibration_error=_calibration_error(scores, truth, n_bins),
         positives=positives,
     )
+
+
+def _ranked(probs: FloatArray, truth: npt.NDArray[np.int64]) -> FloatArray:
+    """(2, U) false and true patches at each of the U different probabilities.
+
+    Ranking measures depend on the order alone, so that a histogram with one bin for each
+    different value makes them exact.
+    """
+    values, place = np.unique(probs, return_inverse=True)
+    counts = np.bincount(truth * len(values) + place, minlength=2 * len(values))
+    return counts.reshape(2, -1).astype(np.float64)
+
+
+def _calibration_error(probs: FloatArray, truth: npt.NDArray[np.int64], n_bins: int) -> FloatArray:
+    if n_bins < 1:
+        raise ValueError(f"n_bins is {n_bins}, expected at least 1")
+    bins = np.minimum((probs * n_bins).astype(np.int64), n_bins - 1)
+    surplus = np.zeros((n_bins, probs.shape[1]))
+    np.add.at(surplus, (bins, np.arange(probs.shape[1])), probs - truth)
+    return np.asarray(np.abs(surplus).sum(0) / len(probs))
 
 
 def _checked(
