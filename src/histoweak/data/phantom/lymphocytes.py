@@ -31,7 +31,7 @@ def paint_lymphocytes(canvas: Canvas) -> None:
     fine = canvas.noise("mesh/fine", 1.8)
     canvas.paint(LYMPHOCYTES, 1.0 + 0.12 * fine + 0.1 * mesh, 0.85 + 0.20 * mesh + 0.12 * fine)
     loose = np.clip(0.86 + 0.16 * canvas.noise("loose", 28.0), 0.35, 1)
-    cells = canvas.points("lymphocyte", 7.9, LYMPHOCYTES, 1.0, loose.astype(np.float32))
+    cells = canvas.points("lymphocyte", 7.4, LYMPHOCYTES, 1.0, loose.astype(np.float32), 0.40)
     large = cells.draws[:, 4] < 0.07
     small = _round_nuclei(cells.keep(~large), 3.15)
     canvas.add_nuclei(small, nucleus(1.05, 0.22, 0.30))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from histoweak.data.phantom.canvas import Canvas
-from histoweak.data.phantom.cells import Ellipses, highest_ellipse, nucleus, ring
+from histoweak.data.phantom.cells import Ellipses, dome, highest_ellipse, nucleus, ring
 from histoweak.data.phantom.noise import Plane
 from histoweak.data.phantom.regions import NECROSIS
 
@@ -16,22 +16,15 @@ def paint_necrosis(canvas: Canvas) -> None:
     grain = canvas.noise("grain", 2.2)
     ghosts = canvas.points("ghost", 12.5, NECROSIS, 3.0, 0.7 + 0 * smudge)
     size = 3.6 + 1.6 * ghosts.draws[:, 0]
-    outline = highest_ellipse(
-        window,
-        Ellipses.at(
-            ghosts,
-            size * 1.15,
-            size * 0.85,
-            ghosts.draws[:, 1] * np.float32(3.14),
-            0.35 + 0.65 * ghosts.draws[:, 2],
-            wobble=0.15,
-        ),
-        ring,
-    )
+    angle = ghosts.draws[:, 1] * np.float32(3.14)
+    shade = 0.35 + 0.65 * ghosts.draws[:, 2]
+    nuclei = Ellipses.at(ghosts, size * 1.1, size * 0.85, angle, shade, wobble=0.12)
+    outline = highest_ellipse(window, nuclei, ring)
+    body = highest_ellipse(window, nuclei.scaled(1.9), dome, reach=1.0)
     canvas.paint(
         NECROSIS,
-        1.0 + 0.16 * smudge + 0.10 * clot + 0.12 * grain + 0.8 * outline,
-        1.0 + 0.15 * smudge + 0.17 * clot + 0.16 * grain + 0.10 * outline,
+        1.0 + 0.16 * smudge + 0.10 * clot + 0.12 * grain + 0.9 * outline + 0.15 * body,
+        0.85 + 0.15 * smudge + 0.16 * clot + 0.16 * grain + 0.35 * body,
     )
     holes = np.clip(-0.5 * clot - 0.35 * grain - 0.25 * smudge - 0.75, 0, 0.6)
     canvas.open(holes.astype(np.float32), NECROSIS)

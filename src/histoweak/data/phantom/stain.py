@@ -15,7 +15,7 @@ from histoweak.data.phantom.noise import Plane, Window, normal, subkey
 MACENKO = np.array([[0.5626, 0.7201, 0.4062], [0.2159, 0.8012, 0.5581]])
 RUIFROK = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105]])
 # Red cells: haemoglobin under eosin absorbs blue and green about alike.
-BLOOD = np.array([0.14, 0.70, 0.70])
+BLOOD = np.array([0.15, 0.76, 0.60])
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class PatientStyle:
             stains=stains / np.linalg.norm(stains, axis=1, keepdims=True),
             strength=(rng.uniform(0.82, 1.2), rng.uniform(0.8, 1.2)),
             white=tuple(float(v) for v in np.clip(glass + tint, 0, 1)),  # type: ignore[arg-type]
-            psf_um=rng.uniform(0.35, 0.75),
-            noise=rng.uniform(0.008, 0.018),
+            psf_um=rng.uniform(0.28, 0.55),
+            noise=rng.uniform(0.005, 0.011),
             counterstain=rng.normal(0, 1, (4, 2)) * (0.05, 0.10),
             nuclear_size=rng.uniform(0.9, 1.2),
             nuclear_tone=rng.uniform(0.8, 1.2),

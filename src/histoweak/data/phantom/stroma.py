@@ -17,12 +17,12 @@ def fibre_coordinates(canvas: Canvas) -> tuple[Plane, Plane]:
     window = canvas.window
     turn = np.pi * (subkey(canvas.key, "turn") % 4096) / 4096
     y, x = window.ys[:, None], window.xs[None, :]
-    across = np.cos(turn) * x + np.sin(turn) * y + 60 * canvas.noise("sweep", 160.0)
-    across += 7 * canvas.noise("wave", 38.0) + 1.5 * canvas.noise("ripple", 13.0)
+    across = np.cos(turn) * x + np.sin(turn) * y + 70 * canvas.noise("sweep", 240.0)
+    across += 8 * canvas.noise("wave", 38.0) + 1.5 * canvas.noise("ripple", 11.0)
     along = np.cos(turn) * y - np.sin(turn) * x + 30 * canvas.noise("slip", 90.0)
     close = np.clip(1 - canvas.regions.depth / 30, 0, 1)
     around = close * close * (3 - 2 * close)
-    across += around * (0.6 * canvas.regions.depth)
+    across += around * (0.4 * canvas.regions.depth)
     return across.astype(np.float32), along.astype(np.float32)
 
 
@@ -35,24 +35,31 @@ def paint_stroma(canvas: Canvas) -> None:
         return warped_noise(subkey(key, name), across / np.float32(width), along / length)
 
     bundle, strand, fibril = (
-        fibres("bundle", 8.0, 75.0),
-        fibres("strand", 3.4, 38.0),
-        fibres("fibril", max(1.5, window.mpp), 20.0),
+        fibres("bundle", 8.5, 60.0),
+        fibres("strand", 3.6, 26.0),
+        fibres("fibril", max(1.6, 1.4 * window.mpp), 12.0),
     )
-    dense = 0.30 * bundle + 0.24 * strand + 0.17 * fibril
+    slope_y, slope_x = (np.asarray(g / window.mpp, np.float32) for g in np.gradient(across))
+    # Where the coordinate hardly changes bands would be broad as in marble; there the fibres run
+    # towards the eye and show as grain instead.
+    end_on = np.clip(1.2 - np.sqrt(slope_y**2 + slope_x**2), 0, 1)
+    grain = 0.09 + 0.22 * end_on
+    dense = (1 - 0.7 * end_on) * (0.28 * bundle + 0.22 * strand) + 0.20 * fibril
+    dense += grain * canvas.noise("grain/stroma", 3.0)
     oedema = canvas.noise("oedema", 60.0)
     canvas.paint(STROMA, 0.95 + 0.35 * dense + 0.12 * oedema, 1.02 + dense - 0.10 * oedema)
-    gaps = np.clip(-0.62 * bundle - 0.45 * strand - 0.75 + 0.22 * oedema, 0, 0.5) * 1.7
+    gaps = (
+        np.clip(-0.50 * bundle - 0.42 * strand - 0.20 * fibril - 0.72 + 0.22 * oedema, 0, 0.5) * 1.7
+    )
     canvas.open(gaps.astype(np.float32), STROMA)
 
-    slope_y, slope_x = np.gradient(across)
     run = np.arctan2(slope_x, -slope_y).astype(np.float32)
     _spindle_nuclei(canvas, run)
 
 
 def _spindle_nuclei(canvas: Canvas, run: Plane) -> None:
     """Thin dark nuclei of fibrocytes and plumper ones of active fibroblasts."""
-    density = np.clip(0.55 + 0.30 * canvas.noise("cellular", 60.0), 0.12, 1)
+    density = np.clip(0.45 + 0.33 * canvas.noise("cellular", 60.0), 0.08, 1)
     cells = canvas.points("spindle", 13.5, STROMA, 1.5, density.astype(np.float32), jitter=0.45)
     plump = cells.draws[:, 0] < 0.4
     minor = np.where(plump, 1.9 + 0.9 * cells.draws[:, 1], 0.95 + 0.65 * cells.draws[:, 1])

@@ -14,8 +14,8 @@ _PALISADE = 20.0  # microns from a lumen or a border within which cells stand up
 def _lumina(canvas: Canvas) -> tuple[Plane, Plane, Plane]:
     """Distance outward from the nearest gland lumen (negative inside it), and its direction."""
     style, depth = canvas.style, canvas.regions.depth
-    field = canvas.noise("lumen", 34.0) + 0.12 * canvas.noise("lumen/edge", 9.0)
-    threshold = 2.4 - 1.1 * style.glandular - 0.5 * canvas.noise("lumen/zones", 150.0)
+    field = canvas.noise("lumen", 27.0) + 0.12 * canvas.noise("lumen/edge", 8.0)
+    threshold = 2.6 - 1.1 * style.glandular - 0.35 * canvas.noise("lumen/zones", 150.0)
     # Lumina stay well inside their nest, so that an epithelium surrounds them.
     threshold = threshold + 2.0 * np.clip((26 - depth) / 12, 0, 1)
     return distance_to_level((threshold - field).astype(np.float32), canvas.window.mpp)
@@ -30,9 +30,9 @@ def _nuclei(canvas: Canvas, cells: Points, upright: Plane, angle: Plane) -> Elli
     stretch = 1.05 + 0.35 * draws[:, 2] + 0.35 * standing
     free = draws[:, 3] * np.float32(np.pi)
     direction = np.where(standing > 0.4, at(angle, cells.y, cells.x) + 0.5 * (free - 1.57), free)
-    tone = (0.62 + 0.75 * draws[:, 4]) * canvas.style.nuclear_tone
+    tone = (0.55 + 0.70 * draws[:, 4] ** 1.5) * canvas.style.nuclear_tone
     root = np.sqrt(stretch)
-    return Ellipses.at(cells, radius * root, radius / root, direction, tone, wobble=0.13)
+    return Ellipses.at(cells, radius * root, radius / root, direction, tone, wobble=0.08)
 
 
 def _nucleoli(canvas: Canvas, nuclei: Ellipses, draws: Plane) -> None:
@@ -40,7 +40,7 @@ def _nucleoli(canvas: Canvas, nuclei: Ellipses, draws: Plane) -> None:
     has = draws[:, 0] < 0.55
     turn = draws[has, 1] * np.float32(2 * np.pi)
     off = nuclei.minor[has] * 0.4 * draws[has, 2]
-    size = 0.75 + 0.55 * draws[has, 3]
+    size = 0.65 + 0.55 * draws[has, 3]
     spots = Ellipses(
         nuclei.y[has] + off * np.sin(turn),
         nuclei.x[has] + off * np.cos(turn),
@@ -50,7 +50,7 @@ def _nucleoli(canvas: Canvas, nuclei: Ellipses, draws: Plane) -> None:
         np.ones_like(size),
         np.zeros((size.size, 2), np.float32),
     )
-    add_ellipses(canvas.nuclei, canvas.window, spots, nucleus(0.75, 0.0, 0.6), reach=1.4)
+    add_ellipses(canvas.nuclei, canvas.window, spots, nucleus(0.9, 0.0, 0.5), reach=1.3)
 
 
 def paint_tumour(canvas: Canvas) -> None:
@@ -68,7 +68,7 @@ def paint_tumour(canvas: Canvas) -> None:
     )
 
     spacing = 10.8 * canvas.style.nuclear_size
-    cells = canvas.points("tumour", spacing, TUMOUR, 2.5)
+    cells = canvas.points("tumour", spacing, TUMOUR, 2.5, jitter=0.27)
     bodies = Ellipses.at(
         cells,
         np.full_like(cells.y, 0.75 * spacing),
@@ -78,17 +78,21 @@ def paint_tumour(canvas: Canvas) -> None:
     )
     body = highest_ellipse(window, bodies, dome, reach=1.0)
     granular = canvas.noise("tumour/granular", 1.8)
+    patchy = canvas.noise("tumour/patchy", 9.0)
     canvas.paint(
         TUMOUR,
-        1.25 + 0.25 * body + 0.10 * granular,
-        0.72 + 0.38 * body + 0.08 * granular + 0.25 * np.exp(-(((outward - 1.2) / 1.2) ** 2)),
+        1.15 + 0.40 * body + 0.14 * granular + 0.10 * patchy,
+        0.55
+        + 0.58 * body
+        + 0.11 * granular
+        + 0.10 * patchy
+        + 0.25 * np.exp(-(((outward - 1.2) / 1.2) ** 2)),
     )
 
     cells = cells.keep(window.at(outward, cells.y, cells.x) > _APICAL * (0.5 + cells.draws[:, 7]))
     nuclei = _nuclei(canvas, cells, upright, direction.astype(np.float32))
-    canvas.add_nuclei(nuclei, nucleus(0.80, 0.42, 0.28))
+    canvas.add_nuclei(nuclei, nucleus(0.72, 0.62, 0.22))
     _nucleoli(canvas, nuclei, cells.draws[:, ::-1])
-    # Between rows of cells, and within: vacuoles and mitoses.
     vacuoles = canvas.points("vacuole", 21.0, TUMOUR, 4.0, 0.12 + 0 * outward)
     size = 1.5 + 2.2 * vacuoles.draws[:, 0]
     holes = Ellipses.at(vacuoles, size, size * 0.8, size, np.full_like(size, 0.75), wobble=0.1)
@@ -101,6 +105,7 @@ def paint_tumour(canvas: Canvas) -> None:
 
 def _shrinkage(canvas: Canvas) -> None:
     """A pale cleft along parts of a nest's border, where fixation pulled it off the stroma."""
-    gap = np.exp(-((canvas.regions.depth / 1.3) ** 2))
-    gap *= np.clip(canvas.noise("cleft", 40.0), 0, 0.9)
+    width = max(1.2, 1.2 * canvas.window.mpp)
+    gap = np.exp(-((canvas.regions.depth / width) ** 2))
+    gap *= np.clip(canvas.noise("cleft", 40.0) - 0.2, 0, 0.7)
     canvas.open(gap.astype(np.float32), TUMOUR)
