@@ -167,22 +167,22 @@ class _Job:
         text = json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
         stamp = self.out / "tile.json"
         remedy = "Choose another folder, or remove this one if nothing needs it"
-        try:
-            for name in ("images", "masks", "tiles"):
-                (self.out / name).mkdir(parents=True, exist_ok=True)
-            old = stamp.read_text(encoding="utf-8") if stamp.exists() else text
-            others = {path.stem for path in (self.out / "tiles").iterdir()} - sources
-        except (OSError, ValueError) as error:
-            raise OutputError(
-                f"cannot be used ({error})", where=self.out, remedy="Choose another folder"
-            ) from error
-        if old != text:
-            raise OutputError("holds tiles of other settings", where=self.out, remedy=remedy)
         foreign = [name for name in ("manifest.csv", CLASS_FILE) if (self.out / name).exists()]
         if foreign and not stamp.exists():
             raise OutputError(
                 f"holds another data set ({foreign[0]})", where=self.out, remedy=remedy
             )
+        try:
+            old = stamp.read_text(encoding="utf-8") if stamp.exists() else text
+            if old != text:
+                raise OutputError("holds tiles of other settings", where=self.out, remedy=remedy)
+            for name in ("images", "masks", "tiles"):
+                (self.out / name).mkdir(parents=True, exist_ok=True)
+            others = {path.stem for path in (self.out / "tiles").iterdir()} - sources
+        except (OSError, ValueError) as error:
+            raise OutputError(
+                f"cannot be used ({error})", where=self.out, remedy="Choose another folder"
+            ) from error
         if others:
             raise OutputError(
                 f"holds tiles of {len(others)} other images, such as {min(others)!r}",
