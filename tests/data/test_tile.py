@@ -240,9 +240,7 @@ def test_glas_protocol_on_two_images(tmp_path: Path) -> None:
             (folder / f"{name}.{suffix}").symlink_to(
                 DATA / "glas" / part / kind / f"{name}.{suffix}"
             )
-    path, skips = prepare_glas(tmp_path, tmp_path / "out", workers=2)
-    manifest = Manifest.read(path)
-    assert len(skips) == 0
+    manifest = Manifest.read(prepare_glas(tmp_path, tmp_path / "out", workers=2))
     # 775x522: 12 columns and a flush one, 8 rows and a flush one.
     assert len(manifest.split("train")) == 13 * 9
     assert manifest.split("test")[0].image.resolve().name == "testA_1.jpg"

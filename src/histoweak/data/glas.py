@@ -8,7 +8,6 @@ from pathlib import Path
 
 from histoweak.classes import ClassSet
 from histoweak.data.annotated import pair_folders
-from histoweak.data.skips import Skips
 from histoweak.data.tile import TileConfig, tile_images
 from histoweak.errors import ManifestError
 from histoweak.progress import Progress
@@ -20,12 +19,11 @@ MPP = 0.62
 TEST_FOLDERS = ("testA", "testB")
 
 
-def prepare_glas(
-    root: Path, out: Path, workers: int = 1, progress: Progress | None = None
-) -> tuple[Path, Skips]:
+def prepare_glas(root: Path, out: Path, workers: int = 1, progress: Progress | None = None) -> Path:
     """Make a manifest of GlaS: train in patches, testA (and testB where there is one) whole.
 
-    No patients are public for these images, so that each counts as its own.
+    No patients are public for these images, so that each counts as its own. Images that cannot be
+    used are listed in `skipped.csv`.
 
     Args:
         root: folder with `train` and `testA` (`testB`), each with `images/` and `masks/`
@@ -35,7 +33,7 @@ def prepare_glas(
         progress: shows how far it is.
 
     Returns:
-        Path of the manifest, and the skipped images.
+        Path of the manifest.
 
     Raises:
         ManifestError: the folders are not there.
@@ -55,7 +53,7 @@ def prepare_glas(
         for name, split in (("train", "train"), *((name, "test") for name in tests))
         for record in pair_folders(root / name / "images", root / name / "masks", split, MPP)
     ]
-    manifest, skips = tile_images(
+    manifest, _ = tile_images(
         records,
         out,
         CLASSES,
@@ -65,4 +63,4 @@ def prepare_glas(
         progress=progress,
     )
     assert manifest.path is not None  # noqa: S101 - it has just been written
-    return manifest.path, skips
+    return manifest.path
