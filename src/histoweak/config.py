@@ -1,5 +1,6 @@
 """Configuration: frozen models that refuse what they do not know, and how they are read."""
 
+import contextlib
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -106,10 +107,8 @@ def parse_setting(text: str) -> dict[str, Any]:
         value = raw
     if isinstance(value, str):
         # YAML 1.1 reads 1e-3 as text; people mean the number.
-        try:
+        with contextlib.suppress(ValueError):
             value = float(value)
-        except ValueError:
-            pass
     for part in reversed(key.strip().split(".")):
         value = {part: value}
     return dict(value)

@@ -66,10 +66,11 @@ def as_output_error(error: BaseException, folder: Path) -> OutputError | None:
                 expected="a folder that this user may write in",
                 remedy="Correct the permissions or give another --out; finished stages stay",
             )
-    # torch and numpy report a short write without its cause.
-    with suppress(OSError):
-        if shutil.disk_usage(folder).free < _NEARLY_FULL:
-            return _no_space(folder, f"{type(error).__name__}: {error}")
+    # numpy (OSError) and torch (RuntimeError) report a short write without its cause.
+    if isinstance(error, OSError | RuntimeError):
+        with suppress(OSError):
+            if shutil.disk_usage(folder).free < _NEARLY_FULL:
+                return _no_space(folder, f"{type(error).__name__}: {error}")
     return None
 
 

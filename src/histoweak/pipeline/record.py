@@ -4,6 +4,7 @@ import json
 import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,7 @@ def read_run(path: Path) -> dict[str, Any] | None:
     return dict(content)
 
 
+@cache
 def describe_environment() -> dict[str, Any]:
     """Versions of Python, the system and the packages that decide results."""
     versions: dict[str, str | None] = {}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,7 @@ from histoweak.report.svg import (
 )
 from histoweak.report.text import known, number, percent, shorten
 
+PALE, DARK = np.array([245, 247, 250]), np.array([22, 62, 112])
 TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 STEP_COLOR: Color = (74, 110, 148)
 REFERENCE_COLOR: Color = (196, 201, 208)
@@ -81,57 +83,69 @@ def patients(title: str, rows: Sequence[PatientRow], classes: ClassSet) -> Marku
 
 def confusion(title: str, counts: npt.NDArray[np.integer], classes: ClassSet) -> Markup:
     """Shares of each true class (rows) that were given to each class (columns)."""
-    shares = _row_shares(counts)
-    names = [*classes.names, *["no class"] * (counts.shape[1] - len(classes))]
-    left, head = 88.0, 70.0
-    cell = (WIDTH - left - 2) / len(names)
-    tall = min(cell, 64.0)
-    parts = []
-    for j, name in enumerate(names):
+    columns = _column_names(counts, classes)
+    left, head = 104.0, 104.0
+    cell = (WIDTH - left - 26) / len(columns)  # the last slanted name needs room to its right
+    parts = [_cells(_row_shares(counts), (left, head), cell, " %")]
+    for j, name in enumerate(columns):
         x = left + cell * (j + 0.5)
-        slant = f"rotate(-40 {x:.1f} {head - 8:g})"
-        parts.append(text(x - 4, head - 8, shorten(name, 12), class_="name", transform=slant))
+        slant = f"rotate(-48 {x:.1f} {head - 8:g})"
+        parts.append(text(x, head - 8, shorten(name, 18), class_="name", transform=slant))
     for i, name in enumerate(classes.names):
-        y = head + tall * i
-        middle = y + tall / 2
-        parts.append(marker(i, 6, middle, 5, classes.colors[i]))
-        parts.append(text(16, middle + 4, shorten(name, 11), class_="name"))
-        for j, share in enumerate(shares[i]):
-            parts.append(_confusion_cell(left + cell * j, y, (cell, tall), share, i == j))
-    said = "; ".join(
-        f"true {name}: " + ", ".join(f"{n} {percent(s)}" for n, s in zip(names, row, strict=True))
-        for name, row in zip(classes.names, shares.tolist(), strict=True)
+        y = head + cell * (i + 0.5)
+        parts.append(marker(i, 6, y, 5, classes.colors[i]))
+        words = wrap(shorten(name, 24), 12)[:2]
+        for n, word in enumerate(words):
+            parts.append(text(16, y + 11 - 7 * len(words) + 14 * n, word, class_="name"))
+    return drawing(title, _said_rows(counts, classes), head + cell * len(classes) + 2, *parts)
+
+
+def confusion_small(title: str, counts: npt.NDArray[np.integer], classes: ClassSet) -> Markup:
+    """The same in the space of a stamp: signs stand for the names, figures are percent."""
+    columns = _column_names(counts, classes)
+    side, edge = 170.0, 18.0
+    cell = (side - edge) / len(columns)
+    parts = [_cells(_row_shares(counts), (edge, edge), cell, "")]
+    for i, color in enumerate(classes.colors):
+        middle = edge + cell * (i + 0.5)
+        parts.append(marker(i, middle, 8, 5, color))
+        parts.append(marker(i, 8, middle, 5, color))
+    if len(columns) > len(classes):
+        at = {"x": side - cell / 2, "y": 12.0, "class_": "tick", "text_anchor": "middle"}
+        parts.append(tag("text", "none", **at))
+    height = edge + cell * len(classes)
+    return drawing(title, _said_rows(counts, classes), height, *parts, width=side)
+
+
+def _column_names(counts: npt.NDArray[np.integer], classes: ClassSet) -> list[str]:
+    return [*classes.names, *["no class"] * (counts.shape[1] - len(classes))]
+
+
+def _said_rows(counts: npt.NDArray[np.integer], classes: ClassSet) -> str:
+    columns, shares = _column_names(counts, classes), _row_shares(counts).tolist()
+    return "; ".join(
+        f"true {name}: " + ", ".join(f"{n} {percent(s)}" for n, s in zip(columns, row, strict=True))
+        for name, row in zip(classes.names, shares, strict=True)
     )
-    return drawing(title, said, head + tall * len(classes) + 2, *parts)
 
 
-def _confusion_cell(
-    x: float, y: float, size: tuple[float, float], share: float, right: bool
+def _cells(
+    shares: npt.NDArray[np.float64], corner: tuple[float, float], cell: float, unit: str
 ) -> Markup:
-    weight = share if known(share) else 0.0
-    # From near white to dark blue; the words turn white where the ground is dark.
-    pale, dark = np.array([245, 247, 250]), np.array([22, 62, 112])
-    red, green, blue = (pale + (dark - pale) * weight**0.8).astype(int).tolist()
-    width, height = size
-    box = rect(
-        x + 1,
-        y + 1,
-        width - 2,
-        height - 2,
-        rx=2,
-        fill=rgb((red, green, blue)),
-        stroke=INK if right else "none",
-    )
-    if width < 30:
-        return box
-    said = text(
-        x + width / 2,
-        y + height / 2 + 4,
-        percent(share),
-        text_anchor="middle",
-        class_="light" if weight > 0.45 else "name",
-    )
-    return box + said
+    """A square of `cell` pixels for each share, the diagonal framed."""
+    parts = []
+    for (i, j), share in np.ndenumerate(shares):
+        x, y = corner[0] + cell * j, corner[1] + cell * i
+        weight = float(share) if known(share) else 0.0
+        # From near white to dark blue; figures turn white where the ground is dark.
+        red, green, blue = (PALE + (DARK - PALE) * weight**0.8).astype(int).tolist()
+        frame = {"rx": 2, "fill": rgb((red, green, blue)), "stroke": INK if i == j else "none"}
+        parts.append(rect(x + 1, y + 1, cell - 2, cell - 2, **frame))
+        if cell >= 20:
+            tone = "light" if weight > 0.45 else "name"
+            at = {"x": x + cell / 2, "y": y + cell / 2 + 4, "text_anchor": "middle"}
+            parts.append(tag("text", percent(share, unit), class_=tone, **at))
+    return tag("g", *parts)
 
 
 def share_bar(title: str, counts: Sequence[int], colors: Sequence[Color]) -> Markup:

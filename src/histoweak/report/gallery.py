@@ -16,6 +16,7 @@ from histoweak.report.text import known
 TILE_WIDTH = 320
 SCORE_WIDTH = 160
 MOST_SCORES = 4
+TINT = 0.5
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def sample_tiles(sample: Sample, classes: ClassSet) -> tuple[Tile, ...]:
     )
     for caption, mask in masks:
         if mask is not None:
-            uri = data_uri(overlay(image, mask, classes))
+            uri = data_uri(overlay(image, mask, classes, TINT))
             tiles.append(Tile(caption, (Picture(caption.lower(), uri),)))
     return tuple(tiles)
 

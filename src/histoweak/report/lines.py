@@ -23,9 +23,9 @@ def curves(title: str, lines: Sequence[Curve]) -> Markup:
     """Training curves that share one scale, told apart by colour and by dashes."""
     left, right, top, bottom = 44.0, WIDTH - 8, 8.0, 180.0
     drawn = [_thinned(curve) for curve in lines]
-    steps = np.concatenate([x for x, _ in drawn])
     values = np.concatenate([y for _, y in drawn])
-    x_range, y_ticks = _limits(steps), _round_ticks(*_limits(values))
+    x_range = _limits(np.concatenate([np.asarray(curve.steps, float) for curve in lines]))
+    y_ticks = _round_ticks(*_limits(values))
     low, high = y_ticks[0], y_ticks[-1]
     parts = [_frame(y_ticks, x_range, (left, right, top, bottom))]
     for i, (curve, (x, y)) in enumerate(zip(lines, drawn, strict=True)):
@@ -73,7 +73,8 @@ def spreads(title: str, rows: Sequence[tuple[str, Color, Spread | None]]) -> Mar
 def _spread_text(spread: Spread | None) -> str:
     if spread is None:
         return "no patches"
-    return f"{spread.median:.3g} ({spread.low:.3g} to {spread.high:.3g})"
+    median, low, high = (f"{v:.2f}" for v in (spread.median, spread.low, spread.high))
+    return f"{median} ({low} to {high})"
 
 
 def _thinned(curve: Curve) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

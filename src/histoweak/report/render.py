@@ -1,6 +1,6 @@
 """Turns the data of a report into one HTML file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from histoweak.data.files import replacing
 from histoweak.export.png import SCORE_ANCHORS
 from histoweak.report import charts, lines
 from histoweak.report.colors import report_classes
-from histoweak.report.data import Curve, LadderRow, ReportData
+from histoweak.report.data import Curve, LadderRow, Protocol, ReportData
 from histoweak.report.evidence import evidence_view
 from histoweak.report.gallery import gallery_view
 from histoweak.report.svg import drawing, marker, rgb
@@ -30,7 +30,9 @@ def render(data: ReportData) -> str:
         headline=_headline(data.ladder),
         ladder_chart=_ladder_chart(data),
         class_charts=_class_charts(data),
-        cautions=[*data.protocol.cautions(), *data.notes],
+        protocol=(protocol := _headline_protocol(data)),
+        cautions=[*protocol.cautions(), *data.notes],
+        step_protocols=_step_protocols(data),
         galleries=[gallery_view(g, data.classes) for g in data.galleries if g.samples],
         ramp=",".join(rgb(color) for color in SCORE_ANCHORS),
         evidence=None if data.evidence is None else evidence_view(data.evidence),
@@ -59,7 +61,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(number=number, percent=percent)
-    environment.globals.update(patients_chart=charts.patients, confusion_chart=charts.confusion)
+    environment.tests["scalars"] = _all_scalars
+    environment.globals.update(charts=charts)
     return environment
 
 
@@ -72,6 +75,23 @@ def _headline(ladder: Sequence[LadderRow]) -> LadderRow | None:
     """The last step of the method itself: what the run is about."""
     steps = [row for row in ladder if not row.reference]
     return steps[-1] if steps else None
+
+
+def _headline_protocol(data: ReportData) -> Protocol:
+    headline = _headline(data.ladder)
+    return data.protocol if headline is None else headline.protocol or data.protocol
+
+
+def _step_protocols(data: ReportData) -> list[tuple[str, Protocol]]:
+    """Each protocol of the ladder with the steps it holds for; no names if it holds for all."""
+    groups: dict[Protocol, list[str]] = {}
+    for row in data.ladder:
+        groups.setdefault(row.protocol or data.protocol, []).append(row.name)
+    return [("" if len(groups) == 1 else ", ".join(n), protocol) for protocol, n in groups.items()]
+
+
+def _all_scalars(values: Sequence[object]) -> bool:
+    return not any(isinstance(v, Mapping | list | tuple) for v in values)
 
 
 def _ladder_chart(data: ReportData) -> Markup:

@@ -1,10 +1,10 @@
-"""Small pieces of SVG, escaped; sized so that they are readable 360 pixels wide on a phone."""
+"""Small pieces of SVG, escaped; sized so that they are readable at the width of a phone."""
 
 from markupsafe import Markup
 
 from histoweak.report.text import clean
 
-WIDTH = 360.0
+WIDTH = 340.0
 INK = "#1f2328"
 FAINT = "#d9dce1"
 

@@ -46,10 +46,10 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:.{digits}f}"
 
 
-def percent(value: float | None) -> str:
+def percent(value: float | None, unit: str = " %") -> str:
     """A share as percent without digits; small but real shares stay visible."""
     if value is None or not math.isfinite(value):
         return DASH
     if 0 < value < 0.005:
-        return "<1 %"
-    return f"{100 * value:.0f} %"
+        return f"<1{unit}"
+    return f"{100 * value:.0f}{unit}"

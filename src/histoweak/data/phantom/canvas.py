@@ -83,7 +83,7 @@ class Canvas:
             density: (h, w) share of points kept, 0 to 1; all where None.
             jitter: irregularity, in units of `spacing`.
         """
-        found = scatter(self.window.grown(8), subkey(self.key, name), spacing, jitter)
+        found = scatter(self.window, subkey(self.key, name), spacing, jitter)
         at = self.window.at
         keep = at(self.regions.mask, found.y, found.x) == tissue
         keep &= at(self.regions.depth, found.y, found.x) >= depth

@@ -97,7 +97,7 @@ def _batches(
     window: Window, shapes: Ellipses, reach: float
 ) -> Iterator[tuple[npt.NDArray[np.intp], int]]:
     """Index groups of like size and the half width in pixels of the square that holds each."""
-    half = np.ceil(shapes.major * reach / window.mpp).astype(np.intp) + 1
+    half = np.ceil(np.maximum(shapes.major, shapes.minor) * reach / window.mpp).astype(np.intp) + 1
     row, column = shapes.y / window.mpp - window.y0, shapes.x / window.mpp - window.x0
     near = (row > -half) & (row < window.height + half)
     near &= (column > -half) & (column < window.width + half)

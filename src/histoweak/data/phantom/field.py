@@ -17,7 +17,7 @@ from histoweak.data.phantom.vessels import paint_vessels
 TILE = 512
 """Side in pixels of the squares that a large field is rendered in."""
 
-_HALO_UM = 5.0  # beyond this neither blur nor a border's slope reaches
+_HALO_UM = 20.0  # nothing drawn reaches farther: the widest vessel, plus the blur
 _PAINTERS = (paint_tumour, paint_stroma, paint_lymphocytes, paint_necrosis)
 
 

@@ -82,10 +82,10 @@ def _white_field(window: Window, key: int, layout: Layout) -> Plane:
     field += np.float32(layout.white or 0.0)
     if layout.frame is not None:
         height, width = layout.frame
-        inward_y = np.minimum(window.ys, height - window.ys)[:, None]
-        inward_x = np.minimum(window.xs, width - window.xs)[None, :]
-        rim = 0.12 * min(height, width)
-        field += 4 * np.clip(1 - np.minimum(inward_y, inward_x) / rim, -0.25, None) - 1
+        radius = np.hypot(2 * window.ys[:, None] / height - 1, 2 * window.xs[None, :] / width - 1)
+        lobes = smooth_noise(window, subkey(key, "outline"), min(height, width) / 3)
+        radius += np.float32(0.05) * lobes
+        field += 9 * np.clip((radius - 0.75) / 0.2, 0, 1.5) - 1.5
     return field
 
 

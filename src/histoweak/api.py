@@ -1,0 +1,89 @@
+"""The Python way to what `histoweak run` does."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from histoweak.config import StrictConfig, build_config, merge
+from histoweak.data.manifest import Manifest
+from histoweak.methods import find_method
+from histoweak.pipeline import Run
+from histoweak.progress import Progress
+from histoweak.recipes import DEFAULT, read_recipe
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished run: its folder and the artefact folder of each stage."""
+
+    folder: Path
+    artefacts: Mapping[str, Path]
+
+    @property
+    def model(self) -> Path:
+        """Folder of the last segmenter, fit for `load_model`."""
+        segmenters = [name for name in self.artefacts if name.startswith("segmenter")]
+        return self.artefacts[segmenters[-1]] / "model"
+
+    @property
+    def evaluation(self) -> Path:
+        """The figures of the evaluation, as JSON."""
+        return self.artefacts["evaluation"] / "evaluation.json"
+
+
+def configure(
+    method: str, recipe: str = DEFAULT, settings: Sequence[Mapping[str, Any]] = ()
+) -> StrictConfig:
+    """Build the configuration of a method: recipe first, then each layer of settings.
+
+    Raises:
+        ConfigError: unknown method, recipe or key, or an invalid value.
+    """
+    module = find_method(method).load()
+    values = merge([read_recipe(method, recipe), *settings])
+    return build_config(module.Config, values, f"{method} ({recipe})")
+
+
+def run_method(
+    method: str,
+    data: Path | str | Manifest,
+    out: Path | str,
+    *,
+    recipe: str = DEFAULT,
+    settings: Sequence[Mapping[str, Any]] = (),
+    seed: int = 0,
+    progress: Progress | None = None,
+    tensorboard: bool = False,
+) -> Finished:
+    """Run a method on a data set; run again, it resumes.
+
+    Args:
+        method: name in `METHODS`.
+        data: a manifest or the path of one.
+        out: run folder.
+        recipe: named settings to start from.
+        settings: nested settings that override the recipe, e.g. `[{"segmenter": {"crop": 160}}]`.
+        seed: the one seed that decides everything.
+        progress: where to show progress.
+        tensorboard: also write TensorBoard files (extra `tensorboard`).
+
+    Raises:
+        HistoweakError: whatever keeps the run from its end, with the remedy.
+    """
+    spec = find_method(method)
+    config = configure(method, recipe, settings)
+    manifest = data if isinstance(data, Manifest) else Manifest.read(Path(data))
+    # Weak supervision cannot read what it does not have.
+    visible = manifest if spec.pixel_supervision else manifest.without_masks()
+    run = Run(
+        Path(out),
+        visible,
+        seed,
+        method=method,
+        recipe=recipe,
+        config=config,
+        progress=progress,
+        tensorboard=tensorboard,
+    )
+    return Finished(Path(out), run.execute(spec.load().build(config)))

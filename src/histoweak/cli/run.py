@@ -1,0 +1,61 @@
+"""`histoweak run`: train, evaluate and report one method on one data set."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def run(
+    method: Annotated[str, typer.Argument(help="Method; `histoweak methods` lists them.")],
+    data: Annotated[Path, typer.Option(help="Manifest, .csv or .parquet.")],
+    out: Annotated[Path, typer.Option(help="Run folder; the same command again resumes.")],
+    recipe: Annotated[str, typer.Option(help="Named settings to start from.")] = "default",
+    config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="One setting, as segmenter.fit.steps=500.")
+    ] = None,
+    select: Annotated[
+        str | None, typer.Option(help="Checkpoint: last, val-label or val-mask.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Decides everything.")] = 0,
+    devices: Annotated[str | None, typer.Option(help="As Lightning's Trainer takes it.")] = None,
+    num_nodes: Annotated[int | None, typer.Option(help="As Lightning's Trainer takes it.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="As Lightning's Trainer takes it.")] = None,
+    tensorboard: Annotated[bool, typer.Option(help="Also write TensorBoard files.")] = False,
+) -> None:
+    """Train a method on patch labels, evaluate it on held-out images, write report.html."""
+    from histoweak.api import run_method
+    from histoweak.cli.tables import print_ladder
+    from histoweak.config import parse_setting, read_yaml
+    from histoweak.report.from_run import report_run
+
+    layers: list[dict[str, Any]] = [read_yaml(config)] if config else []
+    layers += [parse_setting(text) for text in set_ or []]
+    runtime = {"devices": _number(devices), "num_nodes": num_nodes, "strategy": strategy}
+    layers.append({"runtime": {key: v for key, v in runtime.items() if v is not None}})
+    if select is not None:
+        layers += [{part: {"fit": {"select": select}}} for part in _trained(method)]
+    finished = run_method(
+        method,
+        data,
+        out,
+        recipe=recipe,
+        settings=layers,
+        seed=seed,
+        tensorboard=tensorboard,
+    )
+    print_ladder(finished.evaluation)
+    typer.echo(f"report: {report_run(out)}")
+
+
+def _number(devices: str | None) -> int | str | None:
+    return int(devices) if devices is not None and devices.lstrip("-").isdigit() else devices
+
+
+def _trained(method: str) -> list[str]:
+    """Parts of a method's configuration that choose a checkpoint."""
+    from histoweak.methods import find_method
+
+    fields = find_method(method).load().Config.model_fields
+    return [name for name in ("classifier", "segmenter") if name in fields]

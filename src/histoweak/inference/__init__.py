@@ -1,0 +1,1 @@
+"""Trained networks at work: saved models, tiles, maps of whole images, ONNX."""

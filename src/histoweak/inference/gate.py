@@ -1,0 +1,39 @@
+"""Gating: classes that are absent from an image cannot win a pixel.
+
+An absent class counts as minus infinity. Multiplying its logit by zero, as some released code
+does, lets it win wherever the logits of all present classes are negative.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Gate = Literal["none", "predicted", "truth"]
+"""Where the knowledge comes from: nowhere, from a classifier, or from the true patch labels."""
+
+
+def mask_absent(scores: Tensor, present: Tensor | None) -> Tensor:
+    """Set the scores of absent classes to minus infinity.
+
+    Args:
+        scores: (K, ...) logits, log-probabilities or probabilities.
+        present: (K,) bool; where no class is present, and for None, nothing is masked.
+
+    Returns:
+        The same shape, for `argmax` or `softmax` over the first axis.
+    """
+    if present is None or not bool(present.any()):
+        return scores
+    absent = ~present.to(scores.device).view(-1, *[1] * (scores.ndim - 1))
+    return scores.masked_fill(absent, float("-inf"))
+
+
+def present_classes(patch_probs: Tensor, threshold: float = 0.1) -> Tensor:
+    """Classes that a classifier finds in an image, (K,) bool.
+
+    Args:
+        patch_probs: (K,) probabilities in [0, 1].
+        threshold: a class at or above it is present.
+    """
+    return torch.as_tensor(patch_probs >= threshold)

@@ -1,0 +1,376 @@
+"""A trained network with all that is needed to apply it: classes, scale, white rule, origin."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self, Unpack, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from histoweak import __version__
+from histoweak.cams.cam import posterior_scores
+from histoweak.classes import ClassSet
+from histoweak.config import build_config
+from histoweak.data.images import MAX_PIXELS, read_image
+from histoweak.data.manifest import Record
+from histoweak.data.rescale import rescale_image, rescaled_size
+from histoweak.errors import ConfigError, ImageError
+from histoweak.inference.card import model_card
+from histoweak.inference.config import InferenceConfig, Options
+from histoweak.inference.resize import index_mask, resize_bands
+from histoweak.inference.saved import (
+    ClassesDescription,
+    Description,
+    Kind,
+    NetConfig,
+    find_folder,
+    read_folder,
+    weights_digest,
+    write_folder,
+)
+from histoweak.inference.tiling import blend_bands, blend_tiles
+from histoweak.inference.tta import augmented
+from histoweak.labelmap import LabelMap
+from histoweak.nets.cam_classifier import ClassifierNetConfig
+from histoweak.nets.segmenters import SegmenterNetConfig
+from histoweak.objectives.pooling import box_mean
+from histoweak.refine.white import WhiteConfig, white_mask
+
+UInt8 = npt.NDArray[np.uint8]
+Float = npt.NDArray[np.float32]
+
+SMALLEST = 32
+"""Side in pixels that a classifier is given at least; smaller ones vanish in its pooling."""
+
+
+@dataclass(frozen=True)
+class TissueModel:
+    """A segmenter or classifier that labels the pixels of images of any size.
+
+    Args:
+        network: `Segmenter` or `CamClassifier`; stays on its device, is set to evaluation mode.
+        kind: `segmenter` or `classifier`.
+        net: how the network was built.
+        classes: the K classes.
+        mpp: microns per pixel that it was trained at; None: images are taken as they are.
+        white: rule for white background, whose pixels become `classes.white_index`.
+        exclusive: whether a patch has exactly one class, so that patch probabilities are a
+            softmax over the classes rather than a sigmoid of each; only for classifiers.
+        provenance: how it came about, plain data: `method`, `recipe`, `seed`, `select` (checkpoint
+            selection), `data_digest` and whatever else is worth knowing.
+    """
+
+    network: nn.Module
+    kind: Kind
+    net: NetConfig
+    classes: ClassSet
+    mpp: float | None = None
+    white: WhiteConfig | None = None
+    exclusive: bool = False
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of_segmenter(
+        cls,
+        network: nn.Module,
+        classes: ClassSet,
+        mpp: float | None,
+        net: SegmenterNetConfig,
+        white: WhiteConfig | None = None,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Wrap a segmentation network; arguments as for the class."""
+        return cls(
+            network, "segmenter", net, classes, mpp, white=white, provenance=provenance or {}
+        )
+
+    @classmethod
+    def of_classifier(
+        cls,
+        network: nn.Module,
+        classes: ClassSet,
+        mpp: float | None,
+        net: ClassifierNetConfig,
+        exclusive: bool = False,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Wrap a classifier of class maps; arguments as for the class."""
+        return cls(
+            network,
+            "classifier",
+            net,
+            classes,
+            mpp,
+            exclusive=exclusive,
+            provenance=provenance or {},
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return next(self.network.parameters()).device
+
+    @property
+    def stride(self) -> int:
+        """Pixels of the image per pixel of `maps`; 1 for segmenters."""
+        return min(self.net.strides) if isinstance(self.net, ClassifierNetConfig) else 1
+
+    def describe(self) -> Description:
+        """Everything but the weights themselves, as `config.json` holds it."""
+        return Description(
+            histoweak=__version__,
+            kind=self.kind,
+            net=self.net.model_dump(mode="json"),
+            classes=ClassesDescription.model_validate(self.classes.to_dict()),
+            mpp=self.mpp,
+            exclusive=self.exclusive,
+            white=self.white,
+            weights=weights_digest(self.network),
+            provenance=dict(self.provenance),
+        )
+
+    def save(
+        self, folder: Path, figures: Mapping[str, Any] | None = None, overwrite: bool = False
+    ) -> None:
+        """Write `model.safetensors`, `config.json` and a model card, all or nothing.
+
+        Saving the same model to the same folder again does nothing.
+
+        Args:
+            folder: the folder to make.
+            figures: name -> value of what was measured, for the model card.
+            overwrite: replace whatever the folder holds.
+
+        Raises:
+            OutputError: not writable, or the folder holds something else.
+        """
+        description = self.describe()
+        card = model_card(description.model_dump(mode="json"), figures)
+        write_folder(Path(folder), description, self.network, card, overwrite)
+
+    def probs(self, image: UInt8, mpp: float | None = None, **options: Unpack[Options]) -> Float:
+        """Class probabilities of every pixel at the working scale of the model.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            mpp: microns per pixel of `image`; where it or the model's is unknown, the image is
+                taken to be at working scale.
+            options: fields of `InferenceConfig`.
+
+        Returns:
+            (K, h, w) float32, sums to 1 over K; h, w = H, W times `mpp / model.mpp`.
+
+        Raises:
+            ConfigError: an option is unknown or out of range.
+            ImageError: the image would be too large at working scale.
+        """
+        working, config = self._at_working_scale(image, mpp), _config(options)
+        with _computing(config):
+            bands = self._prob_bands(working, config)
+            probs: Float = np.concatenate([band.cpu().numpy() for band in bands], axis=1)
+        return probs
+
+    def predict(
+        self,
+        image: UInt8,
+        mpp: float | None = None,
+        present: npt.ArrayLike | None = None,
+        **options: Unpack[Options],
+    ) -> LabelMap:
+        """Label every pixel of an image at its own size.
+
+        Never holds the probabilities of the whole image, so only the image and its mask must fit
+        into memory.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            mpp: as in `probs`.
+            present: (K,) bool, classes that may appear (see `histoweak.inference.gate`); None or
+                no class at all: any.
+            options: fields of `InferenceConfig`.
+
+        Returns:
+            (H, W) class indices; white background is `classes.white_index` if the model has a
+            rule for it.
+
+        Raises:
+            ConfigError, ImageError: as in `probs`.
+        """
+        working, config = self._at_working_scale(image, mpp), _config(options)
+        gate = None if present is None else torch.as_tensor(np.asarray(present, bool))
+        with _computing(config):
+            bands = self._prob_bands(working, config)
+            mask = index_mask(bands, _size(working), _size(image), gate)
+        if self.white is not None:
+            # The smallest white area is meant at working scale.
+            area = self.white.min_pixels / self._scale(mpp) ** 2
+            rule = self.white.model_copy(update={"min_pixels": round(area)})
+            mask[white_mask(image, rule)] = self.classes.white_index
+        return LabelMap(mask, self.classes, mpp)
+
+    def predict_record(self, record: Record, **options: Unpack[Options]) -> LabelMap:
+        """Read the image of a manifest row and `predict` it.
+
+        Raises:
+            ConfigError, ImageError: as in `predict`, and the image cannot be read.
+        """
+        return self.predict(read_image(record.image), record.mpp, **options)
+
+    def maps(self, image: UInt8, mpp: float | None = None, **options: Unpack[Options]) -> Float:
+        """Class maps of a classifier, at the scale of its last layer.
+
+        Args: as in `probs`.
+
+        Returns:
+            (K, ceil(h / s), ceil(w / s)) float32 with s = `stride`, unbounded; row i is centred at
+            row (i + 0.5) s of the image at working scale (h, w).
+        """
+        working, config = self._at_working_scale(image, mpp), _config(options)
+        with _computing(config):
+            maps: Float = self._maps(working, config).cpu().numpy()
+        return maps
+
+    def activate(self, logits: Tensor, exclusive: bool | None = None) -> Tensor:
+        """Probabilities (N, K) of a classifier's logits (N, K), by its `exclusive` or the one given."""
+        softmax = self.exclusive if exclusive is None else exclusive
+        return logits.softmax(dim=1) if softmax else logits.sigmoid()
+
+    def patch_probs(
+        self,
+        image: UInt8,
+        mpp: float | None = None,
+        exclusive: bool | None = None,
+        **options: Unpack[Options],
+    ) -> Float:
+        """Probability that each class is present in the image, from the mean of its map.
+
+        Args:
+            image: as in `probs`.
+            mpp: as in `probs`.
+            exclusive: in place of the model's own `exclusive`.
+            options: as in `probs`.
+
+        Returns:
+            (K,) float32 in [0, 1].
+        """
+        working, config = self._at_working_scale(image, mpp), _config(options)
+        with _computing(config):
+            maps = self._maps(working, config).cpu()
+            box = torch.tensor([[0, 0, 0, working.shape[1], working.shape[0]]])
+            logits = box_mean(maps[None], box, (1 / self.stride, 1 / self.stride))
+            probs: Float = self.activate(logits, exclusive)[0].numpy()
+        return probs
+
+    def _scale(self, mpp: float | None) -> float:
+        return 1.0 if mpp is None or self.mpp is None else mpp / self.mpp
+
+    def _at_working_scale(self, image: UInt8, mpp: float | None) -> UInt8:
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+            raise ValueError(f"expected (H, W, 3) uint8, got {image.shape} {image.dtype}")
+        height, width = rescaled_size(_size(image), self._scale(mpp))
+        if height * width > MAX_PIXELS:
+            raise ImageError(
+                f"{height} x {width} pixels at the model's {self.mpp} microns per pixel",
+                expected=f"at most {MAX_PIXELS // 1_000_000} megapixels",
+                remedy="Correct the mpp of the image, or cut it into parts",
+            )
+        return rescale_image(image, self._scale(mpp))
+
+    def _tensor(self, image: UInt8) -> Tensor:
+        """(3, H, W) uint8 on the device of the network; tiles become float one by one."""
+        return torch.from_numpy(np.array(image)).to(self.device).permute(2, 0, 1)
+
+    def _prob_bands(self, working: UInt8, config: InferenceConfig) -> Iterable[Tensor]:
+        if self.kind == "classifier":
+            return self._enlarged(self._maps(working, config), _size(working))
+        self.network.eval()
+        fn = augmented(self._segment, config.tta)
+        tile, overlap = config.grid()
+        image = self._tensor(working)
+        return blend_bands(fn, image, len(self.classes), tile, overlap, config.batch)
+
+    def _segment(self, tiles: Tensor) -> Tensor:
+        logits: Tensor = self.network(tiles.float() / 255)
+        return logits.softmax(dim=1)
+
+    def _maps(self, working: UInt8, config: InferenceConfig) -> Tensor:
+        """(K, h, w) class maps of the image, whose border is repeated up to whole map pixels."""
+        if not isinstance(self.net, ClassifierNetConfig):
+            raise TypeError("a segmenter has no class maps; ask a classifier")
+        multiple = max(self.net.strides)
+        tile, overlap = config.grid(multiple)
+        down, right = (_missing(size, multiple) for size in _size(working))
+        image = self._tensor(np.pad(working, ((0, down), (0, right), (0, 0)), mode="edge"))
+        self.network.eval()
+        fn = augmented(self._classify, config.tta)
+        n = len(self.classes)
+        maps = blend_tiles(fn, image, n, tile, overlap, config.batch, self.stride)
+        height, width = (-(-size // self.stride) for size in _size(working))
+        return maps[:, :height, :width]
+
+    def _classify(self, tiles: Tensor) -> Tensor:
+        return cast(Tensor, self.network(tiles.float() / 255))
+
+    def _enlarged(self, maps: Tensor, size: tuple[int, int]) -> Iterator[Tensor]:
+        """Posterior of the class maps at the size of the working image, band by band."""
+        coarse = (maps.shape[1], maps.shape[2])
+        full = (coarse[0] * self.stride, coarse[1] * self.stride)
+        left = size[0]
+        for band in resize_bands([maps], coarse, full):
+            yield posterior_scores(band[None, :, :left, : size[1]])[0]
+            left -= min(left, band.shape[1])
+
+
+def load_model(folder: Path | str, device: torch.device | str = "cpu") -> TissueModel:
+    """Load a saved model; nothing in the folder can run code.
+
+    Args:
+        folder: written by `TissueModel.save`, or the folder of a run that holds it as `model`.
+        device: where to put the weights, e.g. `cuda`.
+
+    Raises:
+        WeightsError: a file is missing, damaged, of unknown content, or the two do not fit.
+    """
+    description, net, network = read_folder(find_folder(Path(folder)))
+    return TissueModel(
+        network=network.eval().to(device),
+        kind=description.kind,
+        net=net,
+        classes=description.classes.class_set(),
+        mpp=description.mpp,
+        white=description.white,
+        exclusive=description.exclusive,
+        provenance=description.provenance,
+    )
+
+
+def _config(options: Options) -> InferenceConfig:
+    return build_config(InferenceConfig, options, "inference options")
+
+
+@contextmanager
+def _computing(config: InferenceConfig) -> Iterator[None]:
+    """Compute without gradients, and say what to do when the accelerator's memory is too small."""
+    try:
+        with torch.inference_mode():
+            yield
+    except torch.OutOfMemoryError as error:
+        raise ConfigError(
+            f"not enough memory for batch {config.batch} of tiles of {config.tile} pixels",
+            where="inference options",
+            remedy="Lower batch first, then tile; what is finished stays and is not redone",
+        ) from error
+
+
+def _size(image: UInt8) -> tuple[int, int]:
+    return image.shape[0], image.shape[1]
+
+
+def _missing(size: int, multiple: int) -> int:
+    """Pixels to add so that a side is a multiple, and not too small for the network."""
+    return max(-size % multiple, -(-SMALLEST // multiple) * multiple - size)

@@ -1,0 +1,73 @@
+"""From a method's name to its paper and its code, without importing the code."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Protocol, cast
+
+from histoweak.config import StrictConfig
+from histoweak.errors import ConfigError
+from histoweak.pipeline import Stage
+
+
+class MethodModule(Protocol):
+    """What the file of a method defines."""
+
+    Config: type[StrictConfig]
+
+    def build(self, config: StrictConfig) -> Sequence[Stage]:
+        """Return the stages in order; the last one writes the evaluation."""
+        ...
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """What is known of a method before its code is loaded.
+
+    Args:
+        title: one line for people.
+        paper: where it was published.
+        module: import path of its file.
+        pixel_supervision: whether it reads masks of the training split.
+    """
+
+    title: str
+    paper: str
+    module: str
+    pixel_supervision: bool = False
+
+    def load(self) -> MethodModule:
+        """Import the file of the method."""
+        return cast(MethodModule, import_module(self.module))
+
+
+METHODS: dict[str, MethodSpec] = {
+    "vgg-cam": MethodSpec(
+        title="CAM, confidence threshold 0.70, pseudo-masks, DeepLabV3+",
+        paper="Zhou et al., CVPR 2016 (CAM); Chen et al., ECCV 2018 (DeepLabV3+)",
+        module="histoweak.methods.vgg_cam",
+    ),
+    "supervised": MethodSpec(
+        title="Upper bound: the same segmenter, trained on true masks",
+        paper="Chen et al., ECCV 2018 (DeepLabV3+)",
+        module="histoweak.methods.supervised",
+        pixel_supervision=True,
+    ),
+}
+
+
+def find_method(name: str) -> MethodSpec:
+    """Return the method of a name.
+
+    Raises:
+        ConfigError: there is none; the message names the nearest.
+    """
+    if name in METHODS:
+        return METHODS[name]
+    close = difflib.get_close_matches(name, METHODS, n=1, cutoff=0.3)
+    raise ConfigError(
+        f"unknown method {name!r}",
+        expected=f"one of {', '.join(METHODS)}",
+        remedy=f"Did you mean {close[0]!r}?" if close else "`histoweak methods` lists them",
+    )

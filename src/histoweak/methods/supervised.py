@@ -1,0 +1,39 @@
+"""Upper bound: the segmenter trained on the true masks of the training split.
+
+    patches + masks -> frames-with-masks -> segmenter
+
+It reads what weak supervision may not; its figures say how much the missing outlines cost.
+"""
+
+from collections.abc import Sequence
+
+from histoweak.config import StrictConfig
+from histoweak.pipeline import Stage
+from histoweak.stages.evaluation import EvaluationConfig, evaluation_stage
+from histoweak.stages.frames import FramesConfig, frames_stage
+from histoweak.stages.segmenter import SegmenterConfig, segmenter_stage
+from histoweak.training.config import RuntimeConfig
+
+
+class Config(StrictConfig):
+    """All settings of the method."""
+
+    frames: FramesConfig = FramesConfig()
+    segmenter: SegmenterConfig = SegmenterConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+
+
+def build(config: Config) -> Sequence[Stage]:
+    """Return the stages in order."""
+    return [
+        frames_stage(config.frames, with_masks=True),
+        segmenter_stage(config.segmenter, config.runtime, masks="frames-with-masks"),
+        evaluation_stage(
+            config.evaluation,
+            config.runtime,
+            segmenters=["segmenter"],
+            cam=None,
+            selection=config.segmenter.fit.select,
+        ),
+    ]

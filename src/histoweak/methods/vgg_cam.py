@@ -1,0 +1,73 @@
+"""CAM, confidence threshold, pseudo-masks, DeepLabV3+.
+
+    patches + labels -> frames -> classifier -> scores (CAM) -> pseudo-masks -> segmenter
+                                                          [-> teacher-masks -> segmenter-2]
+
+The classifier is Zhou et al. (CVPR 2016) on VGG-16 or any timm encoder; pixels whose score
+reaches 0.70 become pseudo-masks; DeepLabV3+ (Chen et al., ECCV 2018) learns from those alone.
+No mask of the training split is read anywhere: stages receive a manifest that has none.
+"""
+
+from collections.abc import Sequence
+
+from histoweak.config import StrictConfig
+from histoweak.pipeline import Stage
+from histoweak.stages.classifier import ClassifierConfig, classifier_stage
+from histoweak.stages.evaluation import EvaluationConfig, evaluation_stage
+from histoweak.stages.frames import FramesConfig, frames_stage
+from histoweak.stages.pseudo_masks import PseudoMaskConfig, pseudo_mask_stage
+from histoweak.stages.scores import ScoresConfig, scores_stage
+from histoweak.stages.segmenter import SegmenterConfig, segmenter_stage
+from histoweak.stages.teacher_masks import TeacherConfig, teacher_stage
+from histoweak.training.config import RuntimeConfig
+
+
+class SelfTrainingConfig(StrictConfig):
+    """One more round: the segmenter relabels the training frames and a second one learns them."""
+
+    teacher: TeacherConfig = TeacherConfig()
+    segmenter: SegmenterConfig = SegmenterConfig()
+
+
+class Config(StrictConfig):
+    """All settings of the method; `self_training` is null for none."""
+
+    frames: FramesConfig = FramesConfig()
+    classifier: ClassifierConfig = ClassifierConfig()
+    scores: ScoresConfig = ScoresConfig()
+    pseudo_masks: PseudoMaskConfig = PseudoMaskConfig()
+    segmenter: SegmenterConfig = SegmenterConfig()
+    self_training: SelfTrainingConfig | None = None
+    evaluation: EvaluationConfig = EvaluationConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+
+
+def build(config: Config) -> Sequence[Stage]:
+    """Return the stages in order."""
+    runtime = config.runtime
+    stages = [
+        frames_stage(config.frames),
+        classifier_stage(config.classifier, runtime),
+        scores_stage(config.scores, runtime),
+        pseudo_mask_stage(config.pseudo_masks, config.scores.reading),
+        segmenter_stage(config.segmenter, runtime, masks="pseudo-masks"),
+    ]
+    final = "segmenter"
+    if config.self_training is not None:
+        final = "segmenter-2"
+        round_two = config.self_training
+        stages += [
+            teacher_stage(round_two.teacher, runtime),
+            segmenter_stage(round_two.segmenter, runtime, masks="teacher-masks", name=final),
+        ]
+    names = [s.name for s in stages if s.name.startswith("segmenter")]
+    return [
+        *stages,
+        evaluation_stage(
+            config.evaluation,
+            runtime,
+            segmenters=names,
+            cam=config.scores,
+            selection=config.segmenter.fit.select,
+        ),
+    ]

@@ -1,0 +1,1 @@
+"""Networks: encoders, classifiers that yield class activation maps, segmenters."""

@@ -1,0 +1,112 @@
+"""A classifier whose class scores are the means of its class maps.
+
+Zhou et al. (CVPR 2016), equation 2: with global average pooling before a linear layer,
+`logit_c = mean_xy M_c(x, y) + b_c` with `M_c(x, y) = sum_k w_ck f_k(x, y)`. Applying the linear
+layer as a 1x1 convolution *before* pooling yields the maps and, by their mean, the same logits:
+one pass gives both.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from histoweak.config import StrictConfig
+from histoweak.nets.encoders import Encoder
+from histoweak.nets.normalise import Normalise
+from histoweak.nets.vgg import VggCamEncoder
+
+
+class ClassifierNetConfig(StrictConfig):
+    """The classification network.
+
+    `encoder` is `vgg16`, `vgg16_bn` or any timm architecture. VGG-16 yields one map at the first
+    of `strides` (8 or 16); a timm encoder yields one per stride, which are projected to `width`
+    channels, added at the finest stride and mixed by a 3x3 convolution.
+    """
+
+    encoder: str = "vgg16"
+    strides: tuple[int, ...] = (16,)
+    weights: str | None = None
+    width: int = Field(128, ge=8)
+    vgg_width: float = Field(1.0, gt=0, le=1)
+    head: Literal["fused", "linear"] = "linear"
+
+
+class CamClassifier(nn.Module):
+    """Encoder, 1x1 class head, and class maps in place of pooled scores.
+
+    Args:
+        config: which network.
+        n_classes: K.
+    """
+
+    def __init__(self, config: ClassifierNetConfig, n_classes: int) -> None:
+        super().__init__()
+        self.normalise = Normalise()
+        self.encoder = build_encoder(config)
+        channels = self.encoder.channels
+        if config.head == "linear":
+            self.fuse: nn.Module = _Concatenate()
+            self.head = nn.Conv2d(sum(channels), n_classes, 1)
+        else:
+            self.fuse = _Fuse(channels, config.width)
+            self.head = nn.Conv2d(config.width, n_classes, 1)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return the map (B, C, h, w) that the class head reads; images as in `forward`."""
+        fused: Tensor = self.fuse(self.encoder(self.normalise(images)))
+        return fused
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return class maps (B, K, h, w), unbounded; images (B, 3, H, W) in [0, 1]."""
+        maps: Tensor = self.head(self.features(images))
+        return maps
+
+
+def build_encoder(config: ClassifierNetConfig) -> Encoder | VggCamEncoder:
+    """Build the encoder that a configuration names."""
+    if config.encoder in ("vgg16", "vgg16_bn"):
+        batch_norm = config.encoder == "vgg16_bn"
+        return VggCamEncoder(config.strides[0], batch_norm, config.weights, config.vgg_width)
+    return Encoder(config.encoder, config.strides, config.weights)
+
+
+def _to_finest(maps: list[Tensor]) -> list[Tensor]:
+    size = maps[0].shape[-2:]
+    return [
+        m if m.shape[-2:] == size else F.interpolate(m, size, mode="bilinear", align_corners=False)
+        for m in maps
+    ]
+
+
+class _Concatenate(nn.Module):
+    """Maps of all strides side by side at the finest one: the head stays linear in each."""
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        if len(maps) == 1:
+            return maps[0]
+        return torch.cat(_to_finest(maps), dim=1)
+
+
+class _Fuse(nn.Module):
+    """Project, add and mix maps of several strides."""
+
+    def __init__(self, channels: tuple[int, ...], width: int) -> None:
+        super().__init__()
+        self.project = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels)
+        self.mix = nn.Sequential(
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+        )
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        # Projecting first and resizing after costs the fewest channels to resize.
+        projected = [p(m) for p, m in zip(self.project, maps, strict=True)]
+        total: Tensor = self.mix(sum(_to_finest(projected)))
+        return total

@@ -1,0 +1,86 @@
+"""Any timm encoder as a pyramid of feature maps."""
+
+from pathlib import Path
+from typing import cast
+
+import timm
+from torch import Tensor, nn
+
+from histoweak.errors import ConfigError, WeightsError
+from histoweak.nets.weights import load_into
+
+HEAD_PREFIXES = ("fc.", "classifier.", "head.", "head_drop", "global_pool")
+
+
+class Encoder(nn.Module):
+    """A timm network cut open at the given reductions.
+
+    Args:
+        name: a timm architecture, or a hub id such as `hf-hub:owner/model`.
+        strides: reductions wanted, ascending, e.g. `(8, 16)`.
+        weights: None starts from scratch, `"pretrained"` asks timm for its weights (needs a
+            network connection or a filled cache), anything else is a local safetensors file with
+            the names of that timm architecture.
+
+    Raises:
+        ConfigError: timm knows no such architecture, or it has no map at a wanted stride.
+        WeightsError: the weights cannot be had or do not fit.
+    """
+
+    def __init__(self, name: str, strides: tuple[int, ...], weights: str | None = None) -> None:
+        super().__init__()
+        try:
+            body = timm.create_model(name, pretrained=False, features_only=True)
+        except (RuntimeError, AttributeError, AssertionError, TypeError) as error:
+            close = timm.list_models(f"*{name[:6]}*")[:3]
+            raise ConfigError(
+                f"encoder {name!r}: {error}",
+                expected="an architecture that timm builds with features_only",
+                remedy=f"Try one of {close}" if close else "`timm.list_models()` names them",
+            ) from error
+        reductions = list(body.feature_info.reduction())
+        missing = [s for s in strides if s not in reductions]
+        if missing:
+            raise ConfigError(
+                f"encoder {name!r} has no feature map of stride {missing[0]}",
+                expected=f"strides among {reductions}",
+                remedy="Choose other strides or another encoder",
+            )
+        indices = tuple(reductions.index(s) for s in strides)
+        self.body = _build(name, indices, weights)
+        self.strides = strides
+        self.channels: tuple[int, ...] = tuple(self.body.feature_info.channels())
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return one map (B, channels, H/stride, W/stride) per stride."""
+        return cast(list[Tensor], self.body(images))
+
+
+def _build(name: str, indices: tuple[int, ...], weights: str | None) -> nn.Module:
+    options = {"features_only": True, "out_indices": indices}
+    if weights is None:
+        return cast(nn.Module, timm.create_model(name, pretrained=False, **options))
+    if weights != "pretrained":
+        return _from_file(name, options, Path(weights))
+    try:
+        return cast(nn.Module, timm.create_model(name, pretrained=True, **options))
+    except Exception as error:  # timm and the hub raise many kinds; each means the same here
+        raise WeightsError(
+            f"pretrained weights of {name!r} cannot be fetched ({error})",
+            remedy="Connect to the network once, give a local safetensors file, or train from "
+            "scratch with weights=null",
+        ) from error
+
+
+def _from_file(name: str, options: dict[str, object], path: Path) -> nn.Module:
+    """Load a full timm state file through the plain architecture, then cut it open."""
+    whole = timm.create_model(name, pretrained=False, num_classes=0)
+    load_into(whole, path, drop=HEAD_PREFIXES)
+    cut = timm.create_model(name, pretrained=False, **options)
+    state = whole.state_dict()
+    # timm renames nested modules of some networks when it cuts them (layer1 -> layer1,
+    # features.3 -> features_3): map by joining with either separator.
+    flat = {key.replace(".", "_"): value for key, value in state.items()}
+    own = {key: flat[key.replace(".", "_")] for key in cut.state_dict()}
+    cut.load_state_dict(own)
+    return cast(nn.Module, cut)

@@ -1,0 +1,93 @@
+"""Segmentation networks of segmentation-models-pytorch behind one configuration."""
+
+from typing import Any
+
+import segmentation_models_pytorch as smp
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from histoweak.config import StrictConfig
+from histoweak.errors import ConfigError, WeightsError
+from histoweak.nets.normalise import Normalise
+
+
+class SegmenterNetConfig(StrictConfig):
+    """The segmentation network.
+
+    `architecture` is any of segmentation-models-pytorch; `encoder` any of its encoders, or a timm
+    one as `tu-NAME`. `weights` is null (from scratch) or a name that the library knows for the
+    encoder, such as `imagenet`, which needs a network connection or a filled cache.
+    """
+
+    architecture: str = "DeepLabV3Plus"
+    encoder: str = "resnet18"
+    weights: str | None = None
+    output_stride: int | None = Field(None, ge=8, le=32)
+    decoder_channels: int | None = Field(None, ge=8)
+
+
+class Segmenter(nn.Module):
+    """A segmentation network that takes images of any size.
+
+    Args:
+        config: which network.
+        n_classes: K.
+
+    Raises:
+        ConfigError: the library knows no such architecture, encoder or option.
+        WeightsError: the weights cannot be had.
+    """
+
+    def __init__(self, config: SegmenterNetConfig, n_classes: int) -> None:
+        super().__init__()
+        self.config = config
+        self.n_classes = n_classes
+        self.normalise = Normalise()
+        self.network = _create(config, n_classes)
+        self.multiple = max(16, config.output_stride or 16, 32 if _needs_32(config) else 0)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (B, K, H, W); images (B, 3, H, W) in [0, 1], any H and W.
+
+        Sizes that the encoder cannot halve evenly are padded by repeating the border and cut
+        back, so no caller has to know the network's stride.
+        """
+        height, width = images.shape[-2:]
+        down, right = -height % self.multiple, -width % self.multiple
+        padded = F.pad(self.normalise(images), (0, right, 0, down), mode="replicate")
+        logits: Tensor = self.network(padded)
+        return logits[..., :height, :width]
+
+
+def _needs_32(config: SegmenterNetConfig) -> bool:
+    """DeepLab dilates its last stage; the other decoders halve five times."""
+    return not config.architecture.lower().startswith("deeplab")
+
+
+def _create(config: SegmenterNetConfig, n_classes: int) -> nn.Module:
+    options: dict[str, Any] = {}
+    if config.output_stride is not None:
+        options["encoder_output_stride"] = config.output_stride
+    if config.decoder_channels is not None:
+        options["decoder_channels"] = config.decoder_channels
+    try:
+        network: nn.Module = smp.create_model(
+            config.architecture,
+            encoder_name=config.encoder,
+            encoder_weights=config.weights,
+            classes=n_classes,
+            **options,
+        )
+    except OSError as error:
+        raise WeightsError(
+            f"weights {config.weights!r} of {config.encoder!r} cannot be fetched ({error})",
+            remedy="Connect to the network once, or train from scratch with weights=null",
+        ) from error
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"segmenter {config.architecture!r} with encoder {config.encoder!r}: {error}",
+            expected="an architecture and encoder of segmentation-models-pytorch",
+            remedy="For example architecture=DeepLabV3Plus, encoder=resnet18",
+        ) from error
+    return network

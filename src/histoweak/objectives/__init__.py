@@ -1,0 +1,1 @@
+"""Losses: functions of network outputs and labels."""

@@ -1,0 +1,1 @@
+"""Refinement: from scores per pixel to pseudo-masks."""

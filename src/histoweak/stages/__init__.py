@@ -1,0 +1,1 @@
+"""Stages that methods share: each a configuration and a function that writes one artefact."""

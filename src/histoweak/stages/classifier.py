@@ -1,0 +1,154 @@
+"""Stage `classifier`: train a network on patch labels whose class maps explain its scores."""
+
+import json
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from histoweak.config import StrictConfig
+from histoweak.data.crops import AugmentConfig, Batch, CropDataset
+from histoweak.data.frames import FrameStore
+from histoweak.inference.model import TissueModel
+from histoweak.nets.cam_classifier import CamClassifier, ClassifierNetConfig
+from histoweak.objectives.classification import (
+    absent_evidence_loss,
+    class_weights,
+    log_absence,
+    multilabel_loss,
+    single_label_loss,
+)
+from histoweak.objectives.pooling import box_mean
+from histoweak.pipeline import Stage, StageContext
+from histoweak.stages.labels import label_scores
+from histoweak.training.config import FitConfig, RuntimeConfig
+from histoweak.training.fit import fit, seeded
+
+MULTIPLE = 32
+"""Crops are multiples of this, so that every encoder can halve them evenly."""
+
+
+class ClassifierConfig(StrictConfig):
+    """The patch classifier.
+
+    `crop` is the side in pixels of what the network sees; null takes the largest window, so each
+    patch is seen on its own. A larger crop shows the surroundings too, where the manifest knows
+    them. `loss` is `multilabel` (sigmoid per class) or `single-label` (softmax, patches of one
+    class only). `absent_evidence` weighs the punishment of evidence for absent classes at every
+    pixel. `weighted` weighs classes inversely to their frequency.
+    """
+
+    net: ClassifierNetConfig = ClassifierNetConfig()
+    fit: FitConfig = FitConfig()
+    augment: AugmentConfig = AugmentConfig()
+    crop: int | None = Field(None, ge=MULTIPLE, multiple_of=MULTIPLE)
+    loss: Literal["multilabel", "single-label"] = "multilabel"
+    absent_evidence: float = Field(0.0, ge=0)
+    balance: Literal["patient", "none"] = "patient"
+    weighted: bool = True
+
+
+def classifier_stage(config: ClassifierConfig, runtime: RuntimeConfig) -> Stage:
+    """Make the stage; its artefact holds `model/` and `classification.json`."""
+    return Stage(
+        "classifier", config, ("frames",), partial(_run, config, runtime), distributed=True
+    )
+
+
+def _run(config: ClassifierConfig, runtime: RuntimeConfig, context: StageContext) -> None:
+    store = FrameStore(context.inputs["frames"])
+    classes = context.manifest.classes
+    seeded(context.seed, "classifier")
+    network = CamClassifier(config.net, len(classes))
+    dataset = CropDataset(
+        store,
+        size=config.crop or largest_window(store, MULTIPLE),
+        augment=config.augment,
+        seed=context.seed,
+        n_classes=len(classes),
+        balance=config.balance,
+    )
+    objective = Objective(config, _frequencies(store) if config.weighted else None)
+    records = context.manifest.split("val")
+    mpp = store.frames[0].mpp
+    exclusive = config.loss == "single-label"
+
+    def score(candidate: nn.Module) -> float:
+        model = TissueModel.of_classifier(candidate, classes, mpp, config.net, exclusive)
+        figures = label_scores(model, records)["classes"].values()
+        return float(np.mean([c["average_precision"] or 0.0 for c in figures]))
+
+    trained = fit(
+        network,
+        objective,
+        dataset,
+        config.fit,
+        runtime,
+        context,
+        description="training the classifier",
+        score=score,
+    )
+    model = TissueModel.of_classifier(trained, classes, mpp, config.net, exclusive)
+    model.save(context.out / "model")
+    labelled = [r for r in records if r.labels] or [
+        r for r in context.manifest.split("test") if r.labels
+    ]
+    figures = label_scores(model, labelled) if labelled else {}
+    (context.out / "classification.json").write_text(json.dumps(figures, indent=2))
+
+
+def largest_window(store: FrameStore, multiple: int) -> int:
+    """Longest side of any window in pixels, rounded up to a multiple."""
+    boxes = np.concatenate([np.asarray(frame.boxes) for frame in store.frames])
+    return int(np.ceil((boxes[:, 2:] - boxes[:, :2]).max() / multiple)) * multiple
+
+
+def _frequencies(store: FrameStore) -> Tensor:
+    labels = [label for frame in store.frames for label in frame.labels]
+    return class_weights(torch.tensor(labels))
+
+
+class Objective:
+    """Losses of one training step.
+
+    Args:
+        config: which losses.
+        weights: (K,) class weights, or None.
+    """
+
+    def __init__(self, config: ClassifierConfig, weights: Tensor | None) -> None:
+        self.config, self.weights = config, weights
+
+    def __call__(self, network: nn.Module, images: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Return `loss` and its parts."""
+        maps = network(images)
+        scale = maps.shape[2] / images.shape[2], maps.shape[3] / images.shape[3]
+        logits = box_mean(maps, batch.boxes, scale)
+        weights = None if self.weights is None else self.weights.to(logits)
+        losses = {"classification": self._classification(logits, batch.labels, weights)}
+        total = losses["classification"]
+        if self.config.absent_evidence > 0:
+            losses["absent"] = absent_evidence_loss(
+                self._absence(maps, images, batch), batch.labels
+            )
+            total = total + self.config.absent_evidence * losses["absent"]
+        return {"loss": total, **losses}
+
+    def _classification(self, logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+        loss = multilabel_loss if self.config.loss == "multilabel" else single_label_loss
+        return loss(logits, labels, weights)
+
+    @staticmethod
+    def _absence(maps: Tensor, images: Tensor, batch: Batch) -> Tensor:
+        """Mean log probability of absence over the pixels of each window.
+
+        The maps are enlarged first: a window's border may run through a cell, and interpolated
+        evidence is what later becomes the mask.
+        """
+        size = images.shape[2] // 2, images.shape[3] // 2
+        enlarged = F.interpolate(maps, size, mode="bilinear", align_corners=False)
+        return box_mean(log_absence(enlarged), batch.boxes, (0.5, 0.5))

@@ -1,0 +1,158 @@
+"""Stage `pseudo-masks`: scores and patch labels become masks to train a segmenter on."""
+
+import json
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+
+from histoweak.classes import IGNORE_INDEX, ClassSet
+from histoweak.config import StrictConfig
+from histoweak.data.frames import Frame, FrameStore
+from histoweak.errors import ConfigError
+from histoweak.export.png import write_index_png
+from histoweak.pipeline import Stage, StageContext
+from histoweak.refine.components import clean_mask
+from histoweak.refine.threshold import gate, min_max_mask, posterior_mask
+from histoweak.refine.white import WhiteConfig, white_mask
+from histoweak.stages.scores import Reading, read_patch_probs, read_scores, score_file
+
+Scores = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.uint8]
+
+
+class PseudoMaskConfig(StrictConfig):
+    """How scores become masks.
+
+    `threshold` is the confidence that a pixel needs; `gate` the probability that the classifier
+    must give each class of a patch of several classes, null for no gate. Pixels that no patch
+    speaks for are ignored. `negative` names the class that takes all other pixels in the
+    `min-max` reading; without it they are ignored. Components below `min_area` of the frame are
+    ignored. `white` is the rule for white background, null where white may be tissue.
+    """
+
+    threshold: float = Field(0.70, gt=0, le=1)
+    gate: float | None = Field(0.70, ge=0, le=1)
+    negative: str | None = None
+    min_area: float = Field(0.005, ge=0, lt=1)
+    white: WhiteConfig | None = WhiteConfig()
+
+
+def pseudo_mask_stage(config: PseudoMaskConfig, reading: Reading) -> Stage:
+    """Make the stage; its artefact holds one index PNG per frame and `pseudo_masks.json`."""
+    run = partial(_run, config, reading)
+    return Stage("pseudo-masks", config, ("frames", "scores"), run)
+
+
+def _run(config: PseudoMaskConfig, reading: Reading, context: StageContext) -> None:
+    store = FrameStore(context.inputs["frames"])
+    classes = context.manifest.classes
+    probs = read_patch_probs(context.inputs["scores"] / "patch_probs.csv")
+    stride = json.loads((context.inputs["scores"] / "scores.json").read_text())["stride"]
+    counts = np.zeros(256, np.int64)
+    frames = context.progress.track(enumerate(store.frames), len(store), "making pseudo-masks")
+    for index, frame in frames:
+        coarse = read_scores(context.inputs["scores"] / score_file(index))
+        scores = enlarge(coarse, stride, (frame.height, frame.width))
+        own = np.array([probs[index, w] for w in range(len(frame.boxes))], np.float32)
+        allowed = allowed_classes(frame, own, config.gate, len(classes))
+        mask = make_mask(scores, allowed, store.image(index), config, reading, classes)
+        write_index_png(context.out / mask_file(index), mask, classes)
+        counts += np.bincount(mask.ravel(), minlength=256)
+    shares = counts / counts.sum()
+    summary = {
+        "coverage": 1 - float(shares[IGNORE_INDEX]),
+        "share": {name: float(shares[i]) for i, name in enumerate(classes.names)},
+    }
+    (context.out / "pseudo_masks.json").write_text(json.dumps(summary, indent=2))
+
+
+def mask_file(index: int) -> str:
+    """File name of one frame's mask."""
+    return f"{index:06d}.png"
+
+
+def allowed_classes(
+    frame: Frame, probs: Scores, threshold: float | None, n_classes: int
+) -> npt.NDArray[np.bool_]:
+    """Classes that the labels allow at each pixel.
+
+    A pixel that several patches cover may only carry a class that all of them name; where they
+    contradict each other (labels overlook small areas), any class that one of them names. Patches
+    that fail the gate say nothing.
+
+    Args:
+        frame: windows and labels.
+        probs: (N, K) probabilities that the classifier gives the windows.
+        threshold: of the gate, or None.
+        n_classes: K.
+
+    Returns:
+        (K, H, W) bool; all False where no patch speaks.
+    """
+    labels = np.asarray(frame.labels, np.int64).reshape(-1, n_classes)
+    speaks = np.ones(len(labels), bool) if threshold is None else gate(probs, labels, threshold)
+    shape = (n_classes, frame.height, frame.width)
+    every, some = np.ones(shape, bool), np.zeros(shape, bool)
+    for box, label in zip(np.asarray(frame.boxes)[speaks], labels[speaks] > 0, strict=True):
+        x0, y0, x1, y1 = np.round(box).astype(int)
+        every[:, y0:y1, x0:x1] &= label[:, None, None]
+        some[:, y0:y1, x0:x1] |= label[:, None, None]
+    agreed = every & some
+    contradicted = some.any(axis=0) & ~agreed.any(axis=0)
+    result: npt.NDArray[np.bool_] = np.where(contradicted, some, agreed)
+    return result
+
+
+def make_mask(
+    scores: Scores,
+    allowed: npt.NDArray[np.bool_],
+    image: Mask,
+    config: PseudoMaskConfig,
+    reading: Reading,
+    classes: ClassSet,
+) -> Mask:
+    """Make the mask of one frame.
+
+    Args:
+        scores: (K, H, W) in [0, 1].
+        allowed: (K, H, W), from `allowed_classes`.
+        image: (H, W, 3) uint8.
+        config: thresholds and rules.
+        reading: what the scores mean.
+        classes: names `config.negative` and the value of white.
+    """
+    possible = np.where(allowed, scores, 0)
+    if reading == "posterior":
+        total = possible.sum(axis=0)
+        mask = posterior_mask(possible / np.maximum(total, 1e-6), config.threshold)
+    else:
+        rest = IGNORE_INDEX if config.negative is None else _index(classes, config.negative)
+        mask = min_max_mask(possible, config.threshold, rest)
+    mask[~allowed.any(axis=0)] = IGNORE_INDEX
+    if config.white is not None:
+        mask[white_mask(image, config.white)] = classes.white_index
+    return clean_mask(mask, round(config.min_area * mask.size))
+
+
+def enlarge(scores: Scores, stride: int, size: tuple[int, int]) -> Scores:
+    """Scores (K, h, w) to (K, *size), bilinearly; each covers `stride` pixels per side."""
+    full = scores.shape[1] * stride, scores.shape[2] * stride
+    enlarged = F.interpolate(
+        torch.from_numpy(scores)[None], full, mode="bilinear", align_corners=False
+    )
+    result: Scores = enlarged[0, :, : size[0], : size[1]].numpy()
+    return result
+
+
+def _index(classes: ClassSet, name: str) -> int:
+    if name not in classes.names:
+        raise ConfigError(
+            f"pseudo_masks.negative = {name!r}",
+            expected=f"one of {list(classes.names)}",
+            remedy="Name a class of the data set, or set it to null",
+        )
+    return classes.names.index(name)

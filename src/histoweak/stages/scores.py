@@ -1,0 +1,107 @@
+"""Stage `scores`: class scores per pixel of every training frame, from the classifier's maps."""
+
+import csv
+import json
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import tifffile
+import torch
+from pydantic import Field
+
+from histoweak.cams.cam import min_max_scores, posterior_scores
+from histoweak.config import StrictConfig
+from histoweak.data.frames import Frame, FrameStore
+from histoweak.inference.model import TissueModel, load_model
+from histoweak.inference.tta import Tta
+from histoweak.objectives.pooling import box_mean
+from histoweak.pipeline import Stage, StageContext
+from histoweak.training.config import RuntimeConfig
+
+Reading = Literal["min-max", "posterior"]
+TOP = 65535
+
+
+class ScoresConfig(StrictConfig):
+    """How class maps become scores.
+
+    `reading` is `posterior` (softmax over the classes, absolute) or `min-max` (each class scaled
+    by its own range in the image). Maps are averaged over `tta` orientations.
+    """
+
+    reading: Reading = "posterior"
+    tta: Tta = "d4"
+    tile: int = Field(512, ge=32)
+
+
+def scores_stage(config: ScoresConfig, runtime: RuntimeConfig) -> Stage:
+    """Make the stage.
+
+    Its artefact holds one 16-bit TIFF per frame, K pages at the scale of the network's maps
+    (65535 = 1.0), `patch_probs.csv` with the class probabilities of every patch, and `scores.json`
+    with the pixels of the frame per pixel of the scores (`stride`).
+    """
+    return Stage("scores", config, ("frames", "classifier"), partial(_run, config, runtime))
+
+
+def _run(config: ScoresConfig, runtime: RuntimeConfig, context: StageContext) -> None:
+    store = FrameStore(context.inputs["frames"])
+    model = load_model(context.inputs["classifier"] / "model", device=runtime.torch_device())
+    rows: list[list[str | int | float]] = []
+    frames = context.progress.track(enumerate(store.frames), len(store), "scoring pixels")
+    for index, frame in frames:
+        maps = model.maps(store.image(index), tta=config.tta, tile=config.tile)
+        write_scores(context.out / score_file(index), to_scores(maps, config.reading))
+        for window, probs in enumerate(window_probs(model, maps, frame)):
+            rows.append([index, window, *(round(float(p), 6) for p in probs)])
+    (context.out / "scores.json").write_text(json.dumps({"stride": model.stride}))
+    with (context.out / "patch_probs.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["frame", "window", *context.manifest.classes.names])
+        writer.writerows(rows)
+
+
+def to_scores(maps: npt.NDArray[np.float32], reading: Reading) -> npt.NDArray[np.float32]:
+    """Class maps (K,h,w) to scores (K,h,w) in [0, 1]."""
+    tensor = torch.from_numpy(maps)[None]
+    scores = posterior_scores(tensor) if reading == "posterior" else min_max_scores(tensor)
+    result: npt.NDArray[np.float32] = scores[0].numpy()
+    return result
+
+
+def window_probs(
+    model: TissueModel, maps: npt.NDArray[np.float32], frame: Frame
+) -> npt.NDArray[np.float32]:
+    """(N, K) class probabilities of the windows of a frame, from its maps."""
+    boxes = torch.tensor([(0.0, *box) for box in frame.boxes])
+    logits = box_mean(torch.from_numpy(maps)[None], boxes, (1 / model.stride, 1 / model.stride))
+    probs: npt.NDArray[np.float32] = model.activate(logits).numpy()
+    return probs
+
+
+def score_file(index: int) -> str:
+    """File name of one frame's scores."""
+    return f"{index:06d}.tif"
+
+
+def write_scores(path: Path, scores: npt.NDArray[np.float32]) -> None:
+    """Write (K,h,w) scores in [0, 1] as a 16-bit TIFF of K pages."""
+    pages = np.round(scores * TOP).astype(np.uint16)
+    tifffile.imwrite(path, pages, photometric="minisblack", compression="zlib")
+
+
+def read_scores(path: Path) -> npt.NDArray[np.float32]:
+    """Read what `write_scores` wrote."""
+    pages = tifffile.imread(path)
+    stack = pages if pages.ndim == 3 else pages[None]
+    return (stack / TOP).astype(np.float32)
+
+
+def read_patch_probs(path: Path) -> dict[tuple[int, int], list[float]]:
+    """Read `patch_probs.csv` as (frame, window) to K probabilities."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))[1:]
+    return {(int(r[0]), int(r[1])): [float(v) for v in r[2:]] for r in rows}

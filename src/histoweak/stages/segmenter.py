@@ -1,0 +1,143 @@
+"""Stage `segmenter`: train a segmentation network on masks of the training frames."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from pydantic import Field
+from torch import Tensor, nn
+
+from histoweak.config import StrictConfig
+from histoweak.data.crops import AugmentConfig, Batch, CropDataset
+from histoweak.data.frames import FrameStore
+from histoweak.data.manifest import Record
+from histoweak.errors import ManifestError
+from histoweak.inference.evaluate import evaluate_model
+from histoweak.inference.model import TissueModel
+from histoweak.metrics.scores import summary
+from histoweak.nets.segmenters import Segmenter, SegmenterNetConfig
+from histoweak.objectives.segmentation import pixel_loss
+from histoweak.pipeline import Stage, StageContext
+from histoweak.refine.white import WhiteConfig
+from histoweak.stages.pseudo_masks import mask_file
+from histoweak.training.config import FitConfig, RuntimeConfig, Select
+from histoweak.training.fit import fit, seeded
+
+
+class SegmenterConfig(StrictConfig):
+    """The segmenter.
+
+    `crop` is the side of training crops in pixels; `bootstrap` the share of its own prediction in
+    the target (see `pixel_loss`). `white` is the rule for white background in predictions, null
+    where white may be tissue.
+    """
+
+    net: SegmenterNetConfig = SegmenterNetConfig()
+    fit: FitConfig = FitConfig()
+    augment: AugmentConfig = AugmentConfig()
+    crop: int = Field(224, ge=32)
+    bootstrap: float = Field(0.0, ge=0, lt=1)
+    balance: Literal["patient", "none"] = "patient"
+    white: WhiteConfig | None = WhiteConfig()
+
+
+def segmenter_stage(
+    config: SegmenterConfig, runtime: RuntimeConfig, *, masks: str, name: str = "segmenter"
+) -> Stage:
+    """Make the stage; its artefact holds `model/`.
+
+    Args:
+        config: its settings.
+        runtime: device and processes.
+        masks: the stage whose artefact holds one PNG per frame, or `frames-with-masks`, whose
+            frames carry the true masks.
+        name: name of the stage.
+    """
+    supervised = masks == "frames-with-masks"
+    inputs = (masks,) if supervised else ("frames", masks)
+    return Stage(name, config, inputs, partial(_run, config, runtime, masks), distributed=True)
+
+
+def _run(
+    config: SegmenterConfig, runtime: RuntimeConfig, masks: str, context: StageContext
+) -> None:
+    supervised = masks == "frames-with-masks"
+    store = FrameStore(context.inputs["frames-with-masks" if supervised else "frames"])
+    classes = context.manifest.classes
+    mpp = store.frames[0].mpp
+    seeded(context.seed, "segmenter")
+    network = Segmenter(config.net, len(classes))
+    dataset = CropDataset(
+        store,
+        size=config.crop,
+        augment=config.augment,
+        seed=context.seed,
+        n_classes=len(classes),
+        balance=config.balance,
+        mask_of=store.mask if supervised else png_masks(context.inputs[masks]),
+    )
+    records = context.manifest.split("val")
+
+    def score(candidate: nn.Module) -> float:
+        model = TissueModel.of_segmenter(candidate, classes, mpp, config.net, config.white)
+        return validation_score(model, records, config.fit.select)
+
+    def objective(network: nn.Module, images: Tensor, batch: Batch) -> dict[str, Tensor]:
+        if batch.masks is None:
+            raise RuntimeError("crops came without masks")
+        return {"loss": pixel_loss(network(images), batch.masks, config.bootstrap)}
+
+    trained = fit(
+        network,
+        objective,
+        dataset,
+        config.fit,
+        runtime,
+        context,
+        description="training the segmenter",
+        score=score,
+    )
+    model = TissueModel.of_segmenter(trained, classes, mpp, config.net, config.white)
+    model.save(context.out / "model")
+
+
+def png_masks(folder: Path) -> Callable[[int], npt.NDArray[np.uint8]]:
+    """Return a reader of the masks that a stage wrote, one PNG per frame, kept once read."""
+    kept: dict[int, npt.NDArray[np.uint8]] = {}
+
+    def read(index: int) -> npt.NDArray[np.uint8]:
+        if index not in kept:
+            kept[index] = np.asarray(Image.open(folder / mask_file(index)))
+        return kept[index]
+
+    return read
+
+
+def validation_score(model: TissueModel, records: Sequence[Record], select: Select) -> float:
+    """Score a segmenter on the validation split.
+
+    `val-mask`: mIoU against masks. `val-label`: a patch is taken to contain the classes that the
+    prediction gives more than 5 % of it; the score is the mean agreement with the labels.
+
+    Raises:
+        ManifestError: the split lacks what the choice needs.
+    """
+    needed = [r for r in records if (r.mask if select == "val-mask" else r.labels)]
+    if not needed:
+        raise ManifestError(
+            f"no validation rows with {'masks' if select == 'val-mask' else 'labels'}",
+            remedy=f"Add them, or use another choice than select={select}",
+        )
+    if select == "val-mask":
+        return summary(evaluate_model(model, needed).total, model.classes.names)["miou_present"]
+    agreement = []
+    for record in needed:
+        areas = model.predict_record(record).areas()
+        total = max(1, sum(areas.values()))
+        found = [int(area > 0.05 * total) for area in areas.values()]
+        agreement.append(np.mean(np.equal(found, record.labels)))
+    return float(np.mean(agreement))

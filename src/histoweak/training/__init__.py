@@ -1,0 +1,1 @@
+"""Training: one thin wrapper over Lightning."""

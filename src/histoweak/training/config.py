@@ -1,0 +1,70 @@
+"""Settings of a training run."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from histoweak.config import StrictConfig
+
+Select = Literal["last", "val-label", "val-mask"]
+
+
+class OptimConfig(StrictConfig):
+    """Optimiser and schedule.
+
+    `adamw` with `one-cycle` trains from scratch in few steps; `sgd` with `poly` is what the
+    published systems use. `head_lr` multiplies the rate of the layers behind the encoder.
+    """
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    lr: float = Field(1e-3, gt=0)
+    head_lr: float = Field(1.0, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(1e-2, ge=0)
+    schedule: Literal["one-cycle", "poly", "constant"] = "one-cycle"
+    warmup: float = Field(0.2, ge=0, lt=1)
+    power: float = Field(0.9, gt=0)
+    clip: float | None = Field(None, gt=0)
+
+
+class FitConfig(StrictConfig):
+    """Length and shape of training.
+
+    `batch` counts crops per step over all processes. A chunk of `chunk` steps is what Lightning
+    calls an epoch: after each one a checkpoint is kept and, if `select` asks for it, the
+    validation split is scored. `ema` keeps an exponential moving average of the weights with that
+    decay and returns it in place of the last weights.
+
+    `select` decides which weights are returned: `last`; `val-label`, best against the *patch
+    labels* of the validation split; `val-mask`, best against its *masks*, which is pixel
+    supervision through the back door and is named in every table.
+    """
+
+    steps: int = Field(1000, ge=1)
+    batch: int = Field(8, ge=1)
+    chunk: int = Field(50, ge=1)
+    optim: OptimConfig = OptimConfig()
+    ema: float | None = Field(None, gt=0, lt=1)
+    select: Select = "last"
+
+
+class RuntimeConfig(StrictConfig):
+    """Where and how to compute; nothing here is meant to change a result.
+
+    The fields reach Lightning's Trainer under the same names.
+    """
+
+    accelerator: str = "auto"
+    devices: int | str = "auto"
+    num_nodes: int = Field(1, ge=1)
+    strategy: str = "auto"
+    precision: str = "32-true"
+    workers: int = Field(0, ge=0)
+
+    def torch_device(self) -> str:
+        """Device for work outside the Trainer, as torch names it."""
+        import torch
+
+        if self.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+            return "cuda"
+        return "cpu"

@@ -1,0 +1,161 @@
+"""Train a network on crops of frames, resumably."""
+
+import logging
+import warnings
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback
+from safetensors.torch import load_file
+from torch import nn
+from torch.utils.data import DataLoader
+
+from histoweak.data.crops import CropDataset, StepSampler, collate
+from histoweak.errors import ConfigError, TrainingError
+from histoweak.pipeline import StageContext
+from histoweak.training.callbacks import KeepCheckpoint, Score, SelectBest, ShowProgress
+from histoweak.training.config import FitConfig, RuntimeConfig
+from histoweak.training.module import Objective, TrainingModule
+
+
+class _Crops(L.LightningDataModule):
+    """Feeds the crops of the present chunk to this process."""
+
+    def __init__(self, dataset: CropDataset, config: FitConfig, workers: int) -> None:
+        super().__init__()
+        self.dataset, self.config, self.workers = dataset, config, workers
+
+    def train_dataloader(self) -> DataLoader[object]:
+        trainer = self.trainer
+        if trainer is None:
+            raise RuntimeError("the loader belongs to a trainer")
+        world, rank = trainer.world_size, trainer.global_rank
+        if self.config.batch % world:
+            raise ConfigError(
+                f"batch {self.config.batch} for {world} processes",
+                expected=f"a multiple of {world}",
+                remedy="Change fit.batch or the number of devices",
+            )
+        sampler = StepSampler(
+            lambda: trainer.current_epoch, self._chunk(), self.config.batch, rank, world
+        )
+        return DataLoader(
+            self.dataset,
+            batch_sampler=sampler,
+            collate_fn=collate,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+        )
+
+    def _chunk(self) -> int:
+        return min(self.config.chunk, self.config.steps)
+
+    def transfer_batch_to_device(self, batch, device, dataloader_idx):  # type: ignore[no-untyped-def]
+        return batch.to(device)
+
+
+def fit(
+    network: nn.Module,
+    objective: Objective,
+    dataset: CropDataset,
+    config: FitConfig,
+    runtime: RuntimeConfig,
+    context: StageContext,
+    *,
+    description: str,
+    score: Score | None = None,
+) -> nn.Module:
+    """Train and return the network, in eval mode and on the CPU.
+
+    A checkpoint in `context.scratch` is taken up where there is one; on CPU the result of a
+    resumed run equals that of an uninterrupted one bit for bit.
+
+    Args:
+        network: what is trained; its initial weights must follow from `context.seed`.
+        objective: its losses.
+        dataset: where crops come from.
+        config: length, optimiser, selection.
+        runtime: device and processes.
+        context: where to log, show progress and keep checkpoints.
+        description: what the progress bar says.
+        score: needed when `config.select` is not `last`.
+
+    Raises:
+        TrainingError: the loss is not a number.
+        ConfigError: the batch cannot be shared among the processes, or steps among chunks.
+    """
+    chunk = min(config.chunk, config.steps)
+    if config.steps % chunk:
+        raise ConfigError(
+            f"{config.steps} steps in chunks of {chunk}",
+            expected="steps that are a multiple of the chunk",
+            remedy=f"Set fit.steps={config.steps - config.steps % chunk} or another fit.chunk",
+        )
+    module = TrainingModule(network, objective, config, context.seed, context.log)
+    checkpoint = context.scratch / "last.ckpt"
+    best = context.scratch / "best.safetensors"
+    task = context.progress.task
+    callbacks: list[Callback] = [
+        ShowProgress(lambda done: task(config.steps, description, done=done))
+    ]
+    if config.select != "last":
+        if score is None:
+            raise TrainingError(
+                f"select={config.select} without anything to score",
+                remedy="Give the validation split labels or masks, or set select=last",
+            )
+        callbacks.append(SelectBest(score, best, context.log))
+    callbacks.append(KeepCheckpoint(checkpoint))
+    trainer = _trainer(runtime, callbacks, config.steps // chunk, config.optim.clip, context.out)
+    with warnings.catch_warnings():
+        # Lightning advises on worker counts and on resuming; neither fits chunks of own making.
+        warnings.simplefilter("ignore")
+        trainer.fit(
+            module,
+            datamodule=_Crops(dataset, config, runtime.workers),
+            ckpt_path=str(checkpoint) if checkpoint.exists() else None,
+            weights_only=True,
+        )
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    trained = module.trained()
+    if config.select != "last":
+        trained.load_state_dict(load_file(best))
+    return trained.cpu().eval()
+
+
+def _trainer(
+    runtime: RuntimeConfig,
+    callbacks: list[Callback],
+    chunks: int,
+    clip: float | None,
+    folder: Path,
+) -> L.Trainer:
+    # Lightning greets with hints on its products; a tool's output is its user's.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    return L.Trainer(
+        accelerator=runtime.accelerator,
+        devices=runtime.devices,
+        num_nodes=runtime.num_nodes,
+        strategy=runtime.strategy,
+        precision=runtime.precision,  # type: ignore[arg-type]
+        max_epochs=chunks,
+        callbacks=callbacks,
+        gradient_clip_val=clip,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        default_root_dir=folder,
+        deterministic="warn",
+        num_sanity_val_steps=0,
+    )
+
+
+def seeded(seed: int, purpose: str) -> None:
+    """Seed the initial weights of a network, separately for each purpose."""
+    state = np.random.SeedSequence((seed, *purpose.encode())).generate_state(1)
+    torch.manual_seed(int(state[0]))

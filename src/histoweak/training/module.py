@@ -1,0 +1,93 @@
+"""The Lightning module that every network of histoweak is trained in."""
+
+from collections.abc import Callable
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from histoweak.data.crops import Batch
+from histoweak.data.stain import jitter_stain
+from histoweak.errors import TrainingError
+from histoweak.training.config import FitConfig
+from histoweak.training.optim import build_optimizer, schedule
+
+Objective = Callable[[nn.Module, Tensor, Batch], dict[str, Tensor]]
+"""(network, images (B,3,C,C) in [0,1], batch) -> named losses; `loss` is minimised."""
+
+
+class TrainingModule(L.LightningModule):
+    """Network, objective, optimiser and, if asked for, moving average.
+
+    Args:
+        network: what is trained.
+        objective: its losses.
+        config: length, optimiser, average.
+        seed: seeds the random numbers of every step on their own, so that a resumed run draws
+            what an uninterrupted one would have drawn.
+        log: receives `step`, the losses and the learning rate now and then.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        objective: Objective,
+        config: FitConfig,
+        seed: int,
+        log: Callable[..., None],
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.objective, self.config, self.seed, self.record = objective, config, seed, log
+        self.average: AveragedModel | None = None
+        if config.ema is not None:
+            average = get_ema_multi_avg_fn(config.ema)
+            self.average = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
+
+    def trained(self) -> nn.Module:
+        """Return the network to keep: the average where there is one."""
+        if self.average is None:
+            return self.network
+        network: nn.Module = self.average.module
+        return network
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        """Return the loss of one step.
+
+        Raises:
+            TrainingError: the loss is not a number; names the patches of the batch.
+        """
+        step = self.global_step
+        seeds = np.random.SeedSequence((self.seed, step, self.global_rank)).generate_state(1)
+        torch.manual_seed(int(seeds[0]))
+        images = jitter_stain(batch.images.float() / 255, batch.stain)
+        losses = self.objective(self.network, images, batch)
+        if not torch.isfinite(losses["loss"]):
+            names = ", ".join(batch.names[:4])
+            raise TrainingError(
+                f"the loss is not a number at step {step} (patches {names}, ...)",
+                remedy="The last good checkpoint is kept: lower the learning rate or set "
+                "optim.clip=1.0, and run the same command again",
+            )
+        if self.global_rank == 0 and (step % 10 == 0 or step + 1 == self.config.steps):
+            rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
+            self.record(step=step, lr=rate, **{k: float(v.detach()) for k, v in losses.items()})
+        return losses["loss"]
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        """Move the average along."""
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+
+    def configure_optimizers(self) -> Any:
+        """Return optimiser and per-step schedule."""
+        optimizer = build_optimizer(self.network, self.config.optim)
+        factor = schedule(self.config.optim, self.config.steps)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }

@@ -1,0 +1,61 @@
+"""Optimisers and learning rate schedules."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from histoweak.training.config import OptimConfig
+
+
+def build_optimizer(network: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
+    """Build the optimiser; biases and normalisation carry no weight decay.
+
+    Args:
+        network: parameters whose names hold `encoder` get `lr`, all others `lr * head_lr`.
+        config: the settings.
+    """
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            key = ("encoder" in name, parameter.ndim > 1)
+            groups.setdefault(key, []).append(parameter)
+    parameters = [
+        {
+            "params": members,
+            "lr": config.lr * (1 if encoder else config.head_lr),
+            "weight_decay": config.weight_decay if decays else 0.0,
+        }
+        for (encoder, decays), members in groups.items()
+    ]
+    if config.name == "adamw":
+        return torch.optim.AdamW(parameters, lr=config.lr)
+    return torch.optim.SGD(parameters, lr=config.lr, momentum=config.momentum)
+
+
+def schedule(config: OptimConfig, steps: int) -> Callable[[int], float]:
+    """Return the factor on the learning rate as a function of the step, 0-based.
+
+    `one-cycle`: cosine from 1/25 to 1 over the warm-up share, then cosine to nearly 0
+    (Smith & Topin 2018). `poly`: `(1 - step / steps) ** power`, after a linear warm-up.
+    """
+    warmup = max(1, round(config.warmup * steps)) if config.warmup else 0
+
+    def one_cycle(step: int) -> float:
+        if step < warmup:
+            return _cosine(1 / 25, 1.0, step / warmup)
+        return _cosine(1.0, 1e-4, (step - warmup) / max(1, steps - warmup))
+
+    def poly(step: int) -> float:
+        rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
+        return rise * max(0.0, 1 - step / steps) ** config.power
+
+    def constant(step: int) -> float:
+        return 1.0
+
+    return {"one-cycle": one_cycle, "poly": poly, "constant": constant}[config.schedule]
+
+
+def _cosine(start: float, end: float, share: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * min(1.0, share))) / 2
