@@ -1,0 +1,73 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from histoweak.pipeline.atomic import (
+    append_line,
+    atomic_path,
+    atomic_write_bytes,
+    atomic_write_text,
+    remove_temporaries,
+)
+
+
+def test_writes_and_replaces(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    atomic_write_text(path, "grün")
+    assert path.read_bytes() == "grün".encode()
+    atomic_write_bytes(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+
+    def fail() -> None:
+        with atomic_path(path) as temporary:
+            assert temporary.suffix == ".bin"
+            assert temporary.parent == tmp_path
+            temporary.write_bytes(b"half")
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fail()
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        atomic_write_text(tmp_path / "none" / "a", "text")
+
+
+def test_rights_follow_the_umask(tmp_path: Path) -> None:
+    old = os.umask(0o027)
+    try:
+        atomic_write_text(tmp_path / "a", "text")
+    finally:
+        os.umask(old)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
+
+
+def test_leftovers_of_killed_writers_go(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in (".tmp-1-2-a", "in/.tmp-1-2-b", "in/kept"):
+        (tmp_path / name).write_text("x")
+    remove_temporaries(tmp_path, recursive=False)
+    assert not (tmp_path / ".tmp-1-2-a").exists()
+    assert (tmp_path / "in/.tmp-1-2-b").exists()
+    remove_temporaries(tmp_path)
+    assert [p.name for p in (tmp_path / "in").iterdir()] == ["kept"]
+
+
+def test_append_mends_a_torn_line(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    append_line(path, "one")
+    append_line(path, "two")
+    assert path.read_text() == "one\ntwo\n"
+    path.write_text("one\ntw")
+    append_line(path, "three")
+    assert path.read_text() == "one\ntw\nthree\n"
