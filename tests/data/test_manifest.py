@@ -105,6 +105,14 @@ def test_written_tables_read_back(tmp_path: Path, name: str) -> None:
     assert sorted(p.name for p in (tmp_path / "elsewhere").iterdir()) == [name, "classes.json"]
 
 
+def test_paths_hold_where_the_folder_is_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "deep" / "out").mkdir(parents=True)
+    (tmp_path / "out").symlink_to(tmp_path / "disk" / "deep" / "out")
+    source = Manifest.read(table(tmp_path / "data", "image,t\na.png,1\n", "a.png"))
+    source.write(tmp_path / "out" / "m.csv")
+    assert Manifest.read(tmp_path / "out" / "m.csv").records[0].image.is_file()
+
+
 def test_other_classes_in_the_folder_are_not_overwritten(tmp_path: Path) -> None:
     Manifest(ClassSet(("a",)), ()).write(tmp_path / "m.csv")
     with pytest.raises(OutputError, match=r"other classes"):

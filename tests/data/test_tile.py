@@ -113,14 +113,29 @@ def test_a_killed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert contents(out) == contents(tmp_path / "whole")
 
 
-def killed_after(count: int):  # type: ignore[no-untyped-def]
+def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = annotated(tmp_path)
+    out = tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr(Image.Image, "save", killed_after(50, OSError(28, "No space left")))
+        with pytest.raises(OutputError, match=r"\.png: cannot .*No space left"):
+            tile_images(records, out, CLASSES, SMALL, workers=2)
+    assert not [name for name in contents(out) if ".tmp" in name]
+    tile_images(records, out, CLASSES, SMALL)
+    tile_images(records, tmp_path / "whole", CLASSES, SMALL)
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+def killed_after(  # type: ignore[no-untyped-def]
+    count: int, error: BaseException = KeyboardInterrupt()
+):
     original = Image.Image.save
 
     def save(self: Image.Image, *args: object, **options: object) -> None:
         nonlocal count
         count -= 1
         if count < 0:
-            raise KeyboardInterrupt
+            raise error
         original(self, *args, **options)  # type: ignore[arg-type]
 
     return save

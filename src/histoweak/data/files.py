@@ -1,7 +1,6 @@
 """Files that appear whole or not at all."""
 
-import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,17 +17,11 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the folder or file cannot be written (no permission, full disk, ...).
     """
+    temporary = path.with_name(f".{path.stem[:40]}.{secrets.token_hex(6)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.stem[:40]}-", suffix=".tmp"
-        )
-        os.close(handle)
-        temporary = Path(name)
         try:
             yield temporary
-            # mkstemp makes files private; give what any new file would have.
-            temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -38,9 +31,3 @@ def replacing(path: Path) -> Iterator[Path]:
             where=path,
             remedy="Free disk space, or choose a folder that you may write to",
         ) from error
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

@@ -301,21 +301,38 @@ def _content(path: Path) -> tuple[int, str]:
 
 
 def _columns(manifest: Manifest, folder: Path) -> dict[str, list[Any]]:
-    records = manifest.records
-    columns: dict[str, list[Any]] = {"image": [_relative(r.image, folder) for r in records]}
+    records, relative = manifest.records, _Relative(folder)
+    columns: dict[str, list[Any]] = {"image": [relative(r.image) for r in records]}
     for index, name in enumerate(manifest.classes.names):
         columns[name] = [r.labels[index] if r.labels else None for r in records]
-    columns["mask"] = [_relative(r.mask, folder) if r.mask else None for r in records]
+    columns["mask"] = [relative(r.mask) if r.mask else None for r in records]
     for name in ("patient", "slide", "split", "mpp", "source", "x", "y"):
         columns[name] = [getattr(r, name) for r in records]
     return columns
 
 
-def _relative(path: Path, folder: Path) -> str:
-    try:
-        return Path(os.path.relpath(path, folder)).as_posix()
-    except ValueError:  # another drive on Windows
-        return path.absolute().as_posix()
+class _Relative:
+    """Writes paths relative to a folder; works out each parent folder once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.known: dict[Path, Path] = {}
+
+    def __call__(self, path: Path) -> str:
+        parent = path.parent
+        if parent not in self.known:
+            self.known[parent] = self._relative(parent)
+        return (self.known[parent] / path.name).as_posix()
+
+    def _relative(self, parent: Path) -> Path:
+        try:
+            found = Path(os.path.relpath(parent, self.folder))
+            if ".." in found.parts:
+                # The system follows a link before it goes up: count from where links lead.
+                found = Path(os.path.relpath(parent.resolve(), self.folder.resolve()))
+        except ValueError:  # another drive on Windows
+            return parent.absolute()
+        return found
 
 
 __all__ = ["CLASS_FILE", "SPLITS", "Manifest", "Record"]
