@@ -83,6 +83,7 @@ SWEEP = """
 import os, signal, sys
 from pathlib import Path
 from histoweak.pipeline import Run
+from histoweak.pipeline.record import describe_environment
 from histoweak.progress import Progress
 from tests.pipeline.toy import FakeManifest, ToyConfig, toy_stages
 
@@ -96,6 +97,7 @@ def watch(event, arguments):
         if count == moment:
             os.kill(os.getpid(), signal.SIGKILL)
 
+describe_environment()  # slow, and cached for the children
 sys.addaudithook(watch)
 stages = toy_stages(ToyConfig(steps=2))[:1]
 code = -signal.SIGKILL
