@@ -44,7 +44,7 @@ def sample(rng: np.random.Generator, name: str, miou: float, size: int = 224) ->
     pseudo[: size // 9] = 255
     return Sample(
         name=name,
-        patient=f"patient {rng.integers(1, 9):02d}",
+        patient=f"P{rng.integers(1, 9):02d}",
         image=image.clip(0, 255).astype(np.uint8),
         prediction=prediction,
         miou=miou,
@@ -91,14 +91,14 @@ def _patients(rng: np.random.Generator) -> tuple[PatientRow, ...]:
             iou[2] = float("nan")
         confusion = _confusion(rng, 10_000) if i < 6 else None
         miou = float(np.nanmean(iou))
-        rows.append(PatientRow(f"patient {i + 1:02d}", 20 + 7 * i, miou, iou, confusion))
+        rows.append(PatientRow(f"P{i + 1:02d}", 20 + 7 * i, miou, iou, confusion))
     return tuple(rows)
 
 
 def _evidence(rng: np.random.Generator) -> EvidenceTable:
     cells = []
     for n, (class_right, evidence_right) in enumerate(np.ndindex(2, 2)):
-        patients = {f"patient {i + 1:02d}": int(rng.poisson(3 + 8 * n)) for i in range(9)}
+        patients = {f"P{i + 1:02d}": int(rng.poisson(3 + 8 * n)) for i in range(9)}
         statistics = {
             "Optical density (mean)": Spread(0.42 + 0.05 * n, 0.36 + 0.05 * n, 0.5 + 0.06 * n),
             "Share of tissue": Spread(0.7 + 0.07 * n, 0.55 + 0.07 * n, 0.78 + 0.07 * n),
