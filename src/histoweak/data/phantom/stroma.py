@@ -17,7 +17,9 @@ def fibre_coordinates(canvas: Canvas) -> tuple[Plane, Plane]:
     window = canvas.window
     turn = np.pi * (subkey(canvas.key, "turn") % 4096) / 4096
     y, x = window.ys[:, None], window.xs[None, :]
-    across = np.cos(turn) * x + np.sin(turn) * y + 70 * canvas.noise("sweep", 240.0)
+    across = np.cos(turn) * x + np.sin(turn) * y + 50 * canvas.noise("sweep", 240.0)
+    # Over a slide, rather than within a patch, fibres turn to every direction.
+    across += 200 * canvas.noise("course", 900.0)
     across += 8 * canvas.noise("wave", 38.0) + 1.5 * canvas.noise("ripple", 11.0)
     along = np.cos(turn) * y - np.sin(turn) * x + 30 * canvas.noise("slip", 90.0)
     close = np.clip(1 - canvas.regions.depth / 30, 0, 1)

@@ -1,35 +1,25 @@
-"""Tumour epithelium: crowded pleomorphic nuclei in nests, some of them round gland lumina."""
+"""Tumour epithelium: crowded pleomorphic nuclei in nests, some of them around gland lumina."""
 
 import numpy as np
 
 from histoweak.data.phantom.canvas import Canvas
 from histoweak.data.phantom.cells import Ellipses, add_ellipses, dome, highest_ellipse, nucleus
+from histoweak.data.phantom.nests import APICAL, Nests, build_nests
 from histoweak.data.phantom.noise import Plane, Points
-from histoweak.data.phantom.regions import TUMOUR, distance_to_level
-
-_APICAL = 7.0  # microns of cytoplasm between a lumen and the first nuclei
-_PALISADE = 20.0  # microns from a lumen or a border within which cells stand upright
+from histoweak.data.phantom.regions import TUMOUR
 
 
-def _lumina(canvas: Canvas) -> tuple[Plane, Plane, Plane]:
-    """Distance outward from the nearest gland lumen (negative inside it), and its direction."""
-    style, depth = canvas.style, canvas.regions.depth
-    field = canvas.noise("lumen", 27.0) + 0.12 * canvas.noise("lumen/edge", 8.0)
-    threshold = 2.6 - 1.1 * style.glandular - 0.35 * canvas.noise("lumen/zones", 150.0)
-    # Lumina stay well inside their nest, so that an epithelium surrounds them.
-    threshold = threshold + 2.0 * np.clip((26 - depth) / 12, 0, 1)
-    return distance_to_level((threshold - field).astype(np.float32), canvas.window.mpp)
-
-
-def _nuclei(canvas: Canvas, cells: Points, upright: Plane, angle: Plane) -> Ellipses:
+def _nuclei(canvas: Canvas, cells: Points, nests: Nests) -> Ellipses:
     """Oval, uneven nuclei; upright ones are longer and aligned."""
     at, draws, size = canvas.window.at, cells.draws, np.float32(canvas.style.nuclear_size)
-    standing = at(upright, cells.y, cells.x)
+    standing = at(nests.upright, cells.y, cells.x)
     # A few nuclei are giant: the tail of the fourth power.
     radius = (3.6 + 1.3 * draws[:, 0] + 1.6 * draws[:, 1] ** 4) * size
     stretch = 1.05 + 0.35 * draws[:, 2] + 0.35 * standing
     free = draws[:, 3] * np.float32(np.pi)
-    direction = np.where(standing > 0.4, at(angle, cells.y, cells.x) + 0.5 * (free - 1.57), free)
+    direction = np.where(
+        standing > 0.4, at(nests.direction, cells.y, cells.x) + 0.5 * (free - 1.57), free
+    )
     tone = (0.55 + 0.70 * draws[:, 4] ** 1.5) * canvas.style.nuclear_tone
     root = np.sqrt(stretch)
     return Ellipses.at(cells, radius * root, radius / root, direction, tone, wobble=0.08)
@@ -55,57 +45,64 @@ def _nucleoli(canvas: Canvas, nuclei: Ellipses, draws: Plane) -> None:
 
 def paint_tumour(canvas: Canvas) -> None:
     """Paint the tumour of a canvas."""
-    window, regions = canvas.window, canvas.regions
-    outward, lumen_y, lumen_x = _lumina(canvas)
-    outward = np.minimum(outward, np.float32(90))
-    by_lumen = outward < regions.depth
-    near = np.minimum(np.abs(outward - _APICAL), regions.depth)
-    upright = np.clip(1.3 - near / _PALISADE, 0, 1).astype(np.float32)
-    direction = np.where(
-        by_lumen,
-        np.arctan2(lumen_y, lumen_x),
-        np.arctan2(regions.normal_y, regions.normal_x),
-    )
-
+    window, nests = canvas.window, build_nests(canvas)
     spacing = 10.8 * canvas.style.nuclear_size
     cells = canvas.points("tumour", spacing, TUMOUR, 2.5, jitter=0.27)
+    _cytoplasm(canvas, cells, nests, spacing)
+    lumen = window.at(nests.lumen, cells.y, cells.x)
+    apart = window.at(nests.septum, cells.y, cells.x) > 3.0
+    cells = cells.keep(apart & (lumen > APICAL * (0.5 + cells.draws[:, 7])))
+    nuclei = _nuclei(canvas, cells, nests)
+    canvas.add_nuclei(nuclei, nucleus(0.72, 0.62, 0.22))
+    _nucleoli(canvas, nuclei, cells.draws[:, ::-1])
+    _septal_nuclei(canvas, nests)
+    _openings(canvas, nests)
+
+
+def _cytoplasm(canvas: Canvas, cells: Points, nests: Nests, spacing: float) -> None:
+    """Granular cytoplasm, densest in the middle of each cell, and the pink line of a lumen."""
+    window = canvas.window
     bodies = Ellipses.at(
         cells,
         np.full_like(cells.y, 0.75 * spacing),
         np.full_like(cells.y, 0.62 * spacing),
-        window.at(direction, cells.y, cells.x),
+        window.at(nests.direction, cells.y, cells.x),
         np.ones_like(cells.y),
     )
     body = highest_ellipse(window, bodies, dome, reach=1.0)
-    granular = canvas.noise("tumour/granular", 1.8)
-    patchy = canvas.noise("tumour/patchy", 9.0)
-    canvas.paint(
-        TUMOUR,
-        1.15 + 0.40 * body + 0.14 * granular + 0.10 * patchy,
-        0.55
-        + 0.58 * body
-        + 0.11 * granular
-        + 0.10 * patchy
-        + 0.25 * np.exp(-(((outward - 1.2) / 1.2) ** 2)),
-    )
+    grain = 0.11 * canvas.noise("tumour/granular", 1.8) + 0.10 * canvas.noise("tumour/patchy", 9.0)
+    brush = np.exp(-(((nests.lumen - 1.2) / 1.2) ** 2))
+    collagen = np.clip(1.6 - nests.septum / 1.8, 0, 1)
+    haematoxylin = (1.15 + 0.40 * body + 1.2 * grain) * (1 - 0.35 * collagen)
+    eosin = 0.55 + 0.58 * body + grain + 0.25 * brush + 0.30 * collagen
+    canvas.paint(TUMOUR, haematoxylin, eosin)
 
-    cells = cells.keep(window.at(outward, cells.y, cells.x) > _APICAL * (0.5 + cells.draws[:, 7]))
-    nuclei = _nuclei(canvas, cells, upright, direction.astype(np.float32))
-    canvas.add_nuclei(nuclei, nucleus(0.72, 0.62, 0.22))
-    _nucleoli(canvas, nuclei, cells.draws[:, ::-1])
-    vacuoles = canvas.points("vacuole", 21.0, TUMOUR, 4.0, 0.12 + 0 * outward)
+
+def _septal_nuclei(canvas: Canvas, nests: Nests) -> None:
+    """Flat nuclei of fibroblasts and capillaries along the septa."""
+    sites = canvas.points("septal", 7.5, TUMOUR, 2.0, jitter=0.45)
+    on = canvas.window.at(nests.septum, sites.y, sites.x) < 1.8
+    sites = sites.keep(on & (sites.draws[:, 0] < 0.6))
+    along = canvas.window.at(nests.direction, sites.y, sites.x) + np.float32(np.pi / 2)
+    major = 3.6 + 2.4 * sites.draws[:, 1]
+    minor = 1.0 + 0.5 * sites.draws[:, 2]
+    shapes = Ellipses.at(sites, major, minor, along, np.full_like(major, 0.95), wobble=0.1)
+    canvas.add_nuclei(shapes, nucleus(1.0, 0.2, 0.35))
+
+
+def _openings(canvas: Canvas, nests: Nests) -> None:
+    """Lumina with wisps of secretion, vacuoles, and clefts along edges and septa."""
+    window = canvas.window
+    vacuoles = canvas.points("vacuole", 21.0, TUMOUR, 4.0)
+    vacuoles = vacuoles.keep(vacuoles.draws[:, 1] < 0.12)
     size = 1.5 + 2.2 * vacuoles.draws[:, 0]
     holes = Ellipses.at(vacuoles, size, size * 0.8, size, np.full_like(size, 0.75), wobble=0.1)
     canvas.open(highest_ellipse(window, holes, nucleus(1.0, 0.0, 0.4)), TUMOUR)
     wisps = 0.14 * np.clip(canvas.noise("secretion", 11.0), 0, None)
-    edge = np.clip(0.5 - outward / (1.5 * window.mpp), 0, 1)
-    canvas.open((edge * (1 - wisps)).astype(np.float32), TUMOUR)
-    _shrinkage(canvas)
-
-
-def _shrinkage(canvas: Canvas) -> None:
-    """A pale cleft along parts of a nest's border, where fixation pulled it off the stroma."""
-    width = max(1.2, 1.2 * canvas.window.mpp)
-    gap = np.exp(-((canvas.regions.depth / width) ** 2))
-    gap *= np.clip(canvas.noise("cleft", 40.0) - 0.2, 0, 0.7)
+    inside = np.clip(0.5 - nests.lumen / (1.5 * window.mpp), 0, 1)
+    canvas.open((inside * (1 - wisps)).astype(np.float32), TUMOUR)
+    # Fixation shrinks nests, which leaves pale clefts along parts of their edges.
+    width = max(1.2, 1.2 * window.mpp)
+    edge = np.minimum(canvas.regions.depth, np.abs(nests.septum - 2.6))
+    gap = np.exp(-((edge / width) ** 2)) * np.clip(canvas.noise("cleft", 40.0) - 0.2, 0, 0.7)
     canvas.open(gap.astype(np.float32), TUMOUR)
