@@ -124,6 +124,36 @@ def _curves(rng: np.random.Generator) -> tuple[Curve, ...]:
     )
 
 
+def crowded() -> ReportData:
+    """A report with many classes and patients and with names that leave no place to break."""
+    rng = np.random.default_rng(1)
+    names = [f"tissue_{i}" for i in range(7)] + ["white_background_or_glass_outside_the_section"]
+    rows = [
+        LadderRow(name, rng.uniform(0, 1, 8).tolist(), 0.5, interval=(0.4, 0.6), protocol=PROTOCOL)
+        for name in ("CAM", "Pseudo-masks after a random walk and a dense CRF", "x" * 90)
+    ]
+    patients = [
+        PatientRow(
+            f"TCGA-{i}" + "-long" * i,
+            i,
+            0.5,
+            rng.uniform(0, 1, 8).tolist(),
+            np.eye(8, 9, dtype=int),
+        )
+        for i in range(12)
+    ]
+    return ReportData(
+        title="run_" * 40,
+        classes=ClassSet(tuple(names)),
+        protocol=PROTOCOL,
+        ladder=rows,
+        confusion=rng.integers(0, 99, (8, 9)),
+        patients=patients,
+        provenance={"digest" * 30: {"9f2c" * 60: ["ab" * 100, {"key" * 40: "value" * 40}]}},
+        notes=["word" * 60],
+    )
+
+
 PROVENANCE = {
     "Software": {"histoweak": "0.1.0", "torch": "2.8.0", "python": "3.11.7", "device": "cpu"},
     "Data": {"manifest": "phantom/manifest.csv", "digest": "9f2c" * 16, "patches": 960},

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from histoweak.report import render
-from tests.report.fake import report
+from tests.report.fake import crowded, report
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM = next((path for name in NAMES if (path := shutil.which(name))), None)
@@ -66,7 +66,9 @@ def test_the_policy_stops_a_script_and_the_console_tells(page, tmp_path):
 
 
 @pytest.mark.parametrize("width", [390, 1200])
-def test_nothing_sticks_out_sideways(page, tmp_path, width):
+@pytest.mark.parametrize("data", ["usual", "crowded"])
+def test_nothing_sticks_out_sideways(page, tmp_path, width, data):
+    page = page if data == "usual" else render(crowded())
     copy = page.replace("default-src 'none'", "default-src 'none'; script-src 'unsafe-inline'")
     copy = copy.replace("</head>", f"{PROBE}</head>")
     (tmp_path / "copy.html").write_text(copy, encoding="utf-8")

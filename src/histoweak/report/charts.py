@@ -49,7 +49,7 @@ def bars(title: str, rows: Sequence[Bar]) -> Markup:
     parts = [_axis(8, WIDTH - 8, top, bottom)]
     for i, row in enumerate(rows):
         y = top + pitch * i
-        parts.append(text(8, y + 13, shorten(row.name, 40), class_="name"))
+        parts.append(text(8, y + 13, shorten(row.name, 34), class_="name"))
         parts.append(text(WIDTH - 8, y + 13, number(row.value), class_="value"))
         if row.value is not None and known(row.value):
             x = _at(row.value, 8, WIDTH - 8)
@@ -63,12 +63,12 @@ def bars(title: str, rows: Sequence[Bar]) -> Markup:
 
 def patients(title: str, rows: Sequence[PatientRow], classes: ClassSet) -> Markup:
     """For each patient a bar for the mean IoU and the marks of the classes on the same line."""
-    left, right, pitch, top = 96.0, WIDTH - 44, 22.0, 4.0
+    left, right, pitch, top = 110.0, WIDTH - 44, 22.0, 4.0
     bottom = top + pitch * len(rows)
     parts = [_axis(left, right, top, bottom)]
     for i, row in enumerate(rows):
         y = top + pitch * (i + 0.5)
-        parts.append(text(0, y + 4, shorten(row.patient, 14), class_="name"))
+        parts.append(text(0, y + 4, shorten(row.patient, 13), class_="name"))
         parts.append(text(WIDTH, y + 4, number(row.miou, 2), class_="value"))
         if row.miou is not None and known(row.miou):
             x = _at(row.miou, left, right)
@@ -86,15 +86,17 @@ def confusion(title: str, counts: npt.NDArray[np.integer], classes: ClassSet) ->
     columns = _column_names(counts, classes)
     left, head = 104.0, 104.0
     cell = (WIDTH - left - 26) / len(columns)  # the last slanted name needs room to its right
-    parts = [_cells(_row_shares(counts), (left, head), cell, " %")]
+    parts = [_cells(_row_shares(counts), (left, head), cell, " %" if cell >= 36 else "")]
     for j, name in enumerate(columns):
         x = left + cell * (j + 0.5)
         slant = f"rotate(-48 {x:.1f} {head - 8:g})"
-        parts.append(text(x, head - 8, shorten(name, 18), class_="name", transform=slant))
+        room = int((WIDTH - x) / 4.8)  # signs that fit before the slanted name leaves the picture
+        name = shorten(name, min(18, room))
+        parts.append(text(x, head - 8, name, class_="name", transform=slant))
     for i, name in enumerate(classes.names):
         y = head + cell * (i + 0.5)
         parts.append(marker(i, 6, y, 5, classes.colors[i]))
-        words = wrap(shorten(name, 24), 12)[:2]
+        words = wrap(shorten(name, 24), 12)[:2] if cell >= 30 else [shorten(name, 12)]
         for n, word in enumerate(words):
             parts.append(text(16, y + 11 - 7 * len(words) + 14 * n, word, class_="name"))
     return drawing(title, _said_rows(counts, classes), head + cell * len(classes) + 2, *parts)
@@ -118,7 +120,7 @@ def confusion_small(title: str, counts: npt.NDArray[np.integer], classes: ClassS
 
 
 def _column_names(counts: npt.NDArray[np.integer], classes: ClassSet) -> list[str]:
-    return [*classes.names, *["no class"] * (counts.shape[1] - len(classes))]
+    return [*classes.names, *["none"] * (counts.shape[1] - len(classes))]
 
 
 def _said_rows(counts: npt.NDArray[np.integer], classes: ClassSet) -> str:
@@ -141,7 +143,7 @@ def _cells(
         red, green, blue = (PALE + (DARK - PALE) * weight**0.8).astype(int).tolist()
         frame = {"rx": 2, "fill": rgb((red, green, blue)), "stroke": INK if i == j else "none"}
         parts.append(rect(x + 1, y + 1, cell - 2, cell - 2, **frame))
-        if cell >= 20:
+        if cell >= 18:
             tone = "light" if weight > 0.45 else "name"
             at = {"x": x + cell / 2, "y": y + cell / 2 + 4, "text_anchor": "middle"}
             parts.append(tag("text", percent(share, unit), class_=tone, **at))
