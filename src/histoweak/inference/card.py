@@ -43,9 +43,7 @@ or `histoweak predict path/to/this/folder IMAGES --out DIR`. The folder holds th
 """
 
 
-def model_card(
-    description: Mapping[str, Any], figures: Mapping[str, Any] | None = None
-) -> str:
+def model_card(description: Mapping[str, Any], figures: Mapping[str, Any] | None = None) -> str:
     """Write the model card as Markdown.
 
     Args:

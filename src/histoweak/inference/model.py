@@ -1,28 +1,31 @@
 """A trained network with all that is needed to apply it: classes, scale, white rule, origin."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self, Unpack, cast
+from typing import Any, Self, Unpack
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from histoweak import __version__
-from histoweak.cams.cam import posterior_scores
 from histoweak.classes import ClassSet
 from histoweak.config import build_config
 from histoweak.data.images import MAX_PIXELS, read_image
 from histoweak.data.manifest import Record
 from histoweak.data.rescale import rescale_image, rescaled_size
-from histoweak.errors import ConfigError, ImageError
+from histoweak.errors import ImageError
 from histoweak.inference.card import model_card
 from histoweak.inference.config import InferenceConfig, Options
-from histoweak.inference.resize import index_mask, resize_bands
+from histoweak.inference.forward import (
+    classifier_maps,
+    computing,
+    posterior_bands,
+    segmenter_bands,
+)
+from histoweak.inference.resize import index_mask
 from histoweak.inference.saved import (
     ClassesDescription,
     Description,
@@ -33,8 +36,6 @@ from histoweak.inference.saved import (
     weights_digest,
     write_folder,
 )
-from histoweak.inference.tiling import blend_bands, blend_tiles
-from histoweak.inference.tta import augmented
 from histoweak.labelmap import LabelMap
 from histoweak.nets.cam_classifier import ClassifierNetConfig
 from histoweak.nets.segmenters import SegmenterNetConfig
@@ -43,9 +44,6 @@ from histoweak.refine.white import WhiteConfig, white_mask
 
 UInt8 = npt.NDArray[np.uint8]
 Float = npt.NDArray[np.float32]
-
-SMALLEST = 32
-"""Side in pixels that a classifier is given at least; smaller ones vanish in its pooling."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +168,7 @@ class TissueModel:
             ImageError: the image would be too large at working scale.
         """
         working, config = self._at_working_scale(image, mpp), _config(options)
-        with _computing(config):
+        with computing(config):
             bands = self._prob_bands(working, config)
             probs: Float = np.concatenate([band.cpu().numpy() for band in bands], axis=1)
         return probs
@@ -203,7 +201,7 @@ class TissueModel:
         """
         working, config = self._at_working_scale(image, mpp), _config(options)
         gate = None if present is None else torch.as_tensor(np.asarray(present, bool))
-        with _computing(config):
+        with computing(config):
             bands = self._prob_bands(working, config)
             mask = index_mask(bands, _size(working), _size(image), gate)
         if self.white is not None:
@@ -231,12 +229,15 @@ class TissueModel:
             row (i + 0.5) s of the image at working scale (h, w).
         """
         working, config = self._at_working_scale(image, mpp), _config(options)
-        with _computing(config):
+        with computing(config):
             maps: Float = self._maps(working, config).cpu().numpy()
         return maps
 
     def activate(self, logits: Tensor, exclusive: bool | None = None) -> Tensor:
-        """Probabilities (N, K) of a classifier's logits (N, K), by its `exclusive` or the one given."""
+        """Probabilities (N, K) of a classifier's logits (N, K).
+
+        `exclusive` stands in for that of the model.
+        """
         softmax = self.exclusive if exclusive is None else exclusive
         return logits.softmax(dim=1) if softmax else logits.sigmoid()
 
@@ -259,7 +260,7 @@ class TissueModel:
             (K,) float32 in [0, 1].
         """
         working, config = self._at_working_scale(image, mpp), _config(options)
-        with _computing(config):
+        with computing(config):
             maps = self._maps(working, config).cpu()
             box = torch.tensor([[0, 0, 0, working.shape[1], working.shape[0]]])
             logits = box_mean(maps[None], box, (1 / self.stride, 1 / self.stride))
@@ -281,49 +282,15 @@ class TissueModel:
             )
         return rescale_image(image, self._scale(mpp))
 
-    def _tensor(self, image: UInt8) -> Tensor:
-        """(3, H, W) uint8 on the device of the network; tiles become float one by one."""
-        return torch.from_numpy(np.array(image)).to(self.device).permute(2, 0, 1)
-
-    def _prob_bands(self, working: UInt8, config: InferenceConfig) -> Iterable[Tensor]:
-        if self.kind == "classifier":
-            return self._enlarged(self._maps(working, config), _size(working))
-        self.network.eval()
-        fn = augmented(self._segment, config.tta)
-        tile, overlap = config.grid()
-        image = self._tensor(working)
-        return blend_bands(fn, image, len(self.classes), tile, overlap, config.batch)
-
-    def _segment(self, tiles: Tensor) -> Tensor:
-        logits: Tensor = self.network(tiles.float() / 255)
-        return logits.softmax(dim=1)
+    def _prob_bands(self, working: UInt8, config: InferenceConfig) -> Iterator[Tensor]:
+        if isinstance(self.net, ClassifierNetConfig):
+            return posterior_bands(self._maps(working, config), self.stride, _size(working))
+        return segmenter_bands(self.network, working, len(self.classes), config)
 
     def _maps(self, working: UInt8, config: InferenceConfig) -> Tensor:
-        """(K, h, w) class maps of the image, whose border is repeated up to whole map pixels."""
         if not isinstance(self.net, ClassifierNetConfig):
             raise TypeError("a segmenter has no class maps; ask a classifier")
-        multiple = max(self.net.strides)
-        tile, overlap = config.grid(multiple)
-        down, right = (_missing(size, multiple) for size in _size(working))
-        image = self._tensor(np.pad(working, ((0, down), (0, right), (0, 0)), mode="edge"))
-        self.network.eval()
-        fn = augmented(self._classify, config.tta)
-        n = len(self.classes)
-        maps = blend_tiles(fn, image, n, tile, overlap, config.batch, self.stride)
-        height, width = (-(-size // self.stride) for size in _size(working))
-        return maps[:, :height, :width]
-
-    def _classify(self, tiles: Tensor) -> Tensor:
-        return cast(Tensor, self.network(tiles.float() / 255))
-
-    def _enlarged(self, maps: Tensor, size: tuple[int, int]) -> Iterator[Tensor]:
-        """Posterior of the class maps at the size of the working image, band by band."""
-        coarse = (maps.shape[1], maps.shape[2])
-        full = (coarse[0] * self.stride, coarse[1] * self.stride)
-        left = size[0]
-        for band in resize_bands([maps], coarse, full):
-            yield posterior_scores(band[None, :, :left, : size[1]])[0]
-            left -= min(left, band.shape[1])
+        return classifier_maps(self.network, self.net.strides, working, len(self.classes), config)
 
 
 def load_model(folder: Path | str, device: torch.device | str = "cpu") -> TissueModel:
@@ -353,24 +320,5 @@ def _config(options: Options) -> InferenceConfig:
     return build_config(InferenceConfig, options, "inference options")
 
 
-@contextmanager
-def _computing(config: InferenceConfig) -> Iterator[None]:
-    """Compute without gradients, and say what to do when the accelerator's memory is too small."""
-    try:
-        with torch.inference_mode():
-            yield
-    except torch.OutOfMemoryError as error:
-        raise ConfigError(
-            f"not enough memory for batch {config.batch} of tiles of {config.tile} pixels",
-            where="inference options",
-            remedy="Lower batch first, then tile; what is finished stays and is not redone",
-        ) from error
-
-
 def _size(image: UInt8) -> tuple[int, int]:
     return image.shape[0], image.shape[1]
-
-
-def _missing(size: int, multiple: int) -> int:
-    """Pixels to add so that a side is a multiple, and not too small for the network."""
-    return max(-size % multiple, -(-SMALLEST // multiple) * multiple - size)

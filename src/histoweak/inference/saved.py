@@ -10,7 +10,7 @@ import json
 import secrets
 import shutil
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from pydantic import Field, JsonValue
@@ -32,7 +32,6 @@ MAX_DESCRIPTION_BYTES = 1_000_000
 
 Kind = Literal["segmenter", "classifier"]
 NetConfig = SegmenterNetConfig | ClassifierNetConfig
-Figures = dict[str, JsonValue]
 
 
 class ClassesDescription(StrictConfig):
@@ -50,7 +49,7 @@ class ClassesDescription(StrictConfig):
 class Description(StrictConfig):
     """What `config.json` holds; `weights` is `weights_digest` of the network."""
 
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
     histoweak: str
     kind: Kind
     net: dict[str, JsonValue]
@@ -59,7 +58,7 @@ class Description(StrictConfig):
     exclusive: bool = False
     white: WhiteConfig | None = None
     weights: str
-    provenance: dict[str, JsonValue] = {}
+    provenance: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 def weights_digest(network: nn.Module) -> str:
@@ -197,7 +196,7 @@ def _net_config(description: Description, path: Path) -> NetConfig:
         "segmenter": SegmenterNetConfig,
         "classifier": ClassifierNetConfig,
     }
-    return cast(NetConfig, build_config(kinds[description.kind], description.net, f"{path}, net"))
+    return build_config(kinds[description.kind], description.net, f"{path}, net")
 
 
 def _build(net: NetConfig, n_classes: int, weights: Path) -> nn.Module:

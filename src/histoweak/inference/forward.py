@@ -1,0 +1,134 @@
+"""Passes of a network over one image at working scale, in bands of rows where they are large."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from histoweak.cams.cam import posterior_scores
+from histoweak.errors import ConfigError
+from histoweak.inference.config import InferenceConfig
+from histoweak.inference.resize import resize_bands
+from histoweak.inference.tiling import blend_bands, blend_tiles
+from histoweak.inference.tta import augmented
+
+UInt8 = npt.NDArray[np.uint8]
+
+SMALLEST = 32
+"""Side in pixels that a classifier is given at least; smaller ones vanish in its pooling."""
+
+
+@contextmanager
+def computing(config: InferenceConfig) -> Iterator[None]:
+    """Compute without gradients, and say what to do when the accelerator's memory is too small.
+
+    Raises:
+        ConfigError: it is.
+    """
+    try:
+        with torch.inference_mode():
+            yield
+    except torch.OutOfMemoryError as error:
+        raise ConfigError(
+            f"not enough memory for batch {config.batch} of tiles of {config.tile} pixels",
+            where="inference options",
+            remedy="Lower batch first, then tile; what is finished stays and is not redone",
+        ) from error
+
+
+def segmenter_bands(
+    network: nn.Module, image: UInt8, n_classes: int, config: InferenceConfig
+) -> Iterator[Tensor]:
+    """Class probabilities of a segmenter, averaged over tiles and orientations.
+
+    Args:
+        network: images (B, 3, h, w) in [0, 1] -> logits (B, K, h, w).
+        image: (H, W, 3) uint8.
+        n_classes: K.
+        config: tiles and test-time augmentation.
+
+    Yields:
+        (K, rows, W) float32 on the network's device, consecutive, H rows in all.
+    """
+    network.eval()
+
+    def probs(tiles: Tensor) -> Tensor:
+        logits: Tensor = network(tiles.float() / 255)
+        return logits.softmax(dim=1)
+
+    tile, overlap = config.grid()
+    pixels = _tensor(image, network)
+    yield from blend_bands(
+        augmented(probs, config.tta), pixels, n_classes, tile, overlap, config.batch
+    )
+
+
+def classifier_maps(
+    network: nn.Module,
+    strides: tuple[int, ...],
+    image: UInt8,
+    n_classes: int,
+    config: InferenceConfig,
+) -> Tensor:
+    """Class maps of a classifier, averaged over tiles and orientations.
+
+    The border is repeated up to a size that all strides divide, so that a map pixel always stands
+    for whole pixels of the image.
+
+    Args:
+        network: images (B, 3, h, w) in [0, 1] -> maps (B, K, h / s, w / s), s = min(strides).
+        strides: reductions of the encoder.
+        image: (H, W, 3) uint8.
+        n_classes: K.
+        config: tiles and test-time augmentation.
+
+    Returns:
+        (K, ceil(H / s), ceil(W / s)) float32 on the network's device.
+    """
+    network.eval()
+
+    def maps(tiles: Tensor) -> Tensor:
+        return cast(Tensor, network(tiles.float() / 255))
+
+    stride, multiple = min(strides), max(strides)
+    tile, overlap = config.grid(multiple)
+    height, width = image.shape[:2]
+    down, right = _missing(height, multiple), _missing(width, multiple)
+    padded = _tensor(np.pad(image, ((0, down), (0, right), (0, 0)), mode="edge"), network)
+    fn = augmented(maps, config.tta)
+    blended = blend_tiles(fn, padded, n_classes, tile, overlap, config.batch, stride)
+    return blended[:, : -(-height // stride), : -(-width // stride)]
+
+
+def posterior_bands(maps: Tensor, stride: int, size: tuple[int, int]) -> Iterator[Tensor]:
+    """Posterior of class maps, enlarged bilinearly to the image.
+
+    Args:
+        maps: (K, h, w), from `classifier_maps`.
+        stride: pixels of the image per pixel of the maps.
+        size: (H, W) of the image, at most `stride` times that of the maps.
+
+    Yields:
+        (K, rows, W) float32, consecutive, H rows in all.
+    """
+    coarse = (maps.shape[1], maps.shape[2])
+    full = (coarse[0] * stride, coarse[1] * stride)
+    left = size[0]
+    for band in resize_bands([maps], coarse, full):
+        yield posterior_scores(band[None, :, :left, : size[1]])[0]
+        left -= min(left, band.shape[1])
+
+
+def _tensor(image: UInt8, network: nn.Module) -> Tensor:
+    """(3, H, W) uint8 on the device of the network; tiles become float one by one."""
+    device = next(network.parameters()).device
+    return torch.from_numpy(np.array(image)).to(device).permute(2, 0, 1)
+
+
+def _missing(size: int, multiple: int) -> int:
+    """Pixels to add so that a side is a multiple, and not too small for the network."""
+    return max(-size % multiple, -(-SMALLEST // multiple) * multiple - size)
