@@ -26,6 +26,12 @@ def test_any_size(height: int, width: int, mpp: float) -> None:
     assert set(np.unique(mask)) <= {0, 1, 2, 3, 255}
 
 
+@pytest.mark.parametrize(("height", "width", "mpp"), [(0, 5, 1.0), (5, 5, 0.1), (5, 5, 4.0)])
+def test_refuses_sizes_and_scales_it_cannot_draw(height: int, width: int, mpp: float) -> None:
+    with pytest.raises(ValueError, match="cannot render"):
+        render_field(height, width, mpp, 3, STYLE, ALL)
+
+
 def test_tiles_join_without_seams(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = render_field(150, 170, 1.0, 5, STYLE, ALL)
     monkeypatch.setattr(field, "TILE", 64)

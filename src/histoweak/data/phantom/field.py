@@ -80,7 +80,12 @@ def render_field(
 
     Returns:
         (H, W, 3) uint8 RGB, and (H, W) uint8 mask: index into `TISSUES`, 255 = white background.
+
+    Raises:
+        ValueError: a size below 1, or microns per pixel out of range.
     """
+    if min(height, width) < 1 or not 0.2 <= mpp <= 2:
+        raise ValueError(f"cannot render {height}x{width} pixels at {mpp} microns per pixel")
     rgb = np.empty((height, width, 3), np.uint8)
     mask = np.empty((height, width), np.uint8)
     for y in range(0, height, TILE):
