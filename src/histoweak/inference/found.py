@@ -9,14 +9,14 @@ from histoweak.data.images import SUFFIXES
 from histoweak.errors import ImageError
 
 
-def find_images(inputs: Sequence[Path | str], exclude: Path | None = None) -> list[Path]:
+def find_images(inputs: Sequence[Path | str], exclude: Sequence[Path] = ()) -> list[Path]:
     """Expand files, folders (with their subfolders) and patterns such as `scans/*.png`.
 
     A file that is named but missing stays in the list, so that it is reported as skipped.
 
     Args:
         inputs: what was asked for.
-        exclude: folder whose files are left out, since they are the program's own output.
+        exclude: folders whose files are left out, since they are the program's own output.
 
     Returns:
         Absolute paths, each once, in order of their names within each input.
@@ -25,7 +25,7 @@ def find_images(inputs: Sequence[Path | str], exclude: Path | None = None) -> li
         ImageError: a folder or pattern holds no image.
     """
     found: dict[Path, None] = {}
-    hidden = None if exclude is None else exclude.resolve()
+    left_out = [folder.resolve() for folder in exclude]
     for given in inputs:
         path = Path(given)
         if path.is_dir():
@@ -35,7 +35,7 @@ def find_images(inputs: Sequence[Path | str], exclude: Path | None = None) -> li
         else:
             matches = [path]
         resolved = [p.resolve() for p in matches]
-        kept = [p for p in resolved if hidden is None or not p.is_relative_to(hidden)]
+        kept = [p for p in resolved if not any(p.is_relative_to(folder) for folder in left_out)]
         if not kept:
             raise ImageError(
                 "holds no image",
@@ -74,7 +74,7 @@ def output_names(images: Iterable[Path], taken: Mapping[str, str] | None = None)
             f"{suffixed}_{len(used)}",
         )
         used.add(names[path].casefold())
-    return names
+    return {path: names[path] for path in images}
 
 
 def _pictures(paths: Iterable[Path]) -> list[Path]:

@@ -81,7 +81,7 @@ def predict_images(
     """
     config, gate = config or InferenceConfig(), gate or GateRule()
     gate.require_classes(model.classes)
-    paths = find_images(images, exclude=out)
+    paths = find_images(images, exclude=[out / "masks", out / "overlays"])
     _make_folders(out, overlays)
     with FolderLock(out / LOCK):
         journal = Journal(out, _settings(model, config, mpp, gate))

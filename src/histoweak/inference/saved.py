@@ -151,14 +151,15 @@ def read_folder(folder: Path) -> tuple[Description, NetConfig, nn.Module]:
     path = folder / DESCRIPTION
     try:
         description = build_config(Description, _read_json(path), path)
-        net = _net_config(description, path)
+        net = _net_config(description)
         description.classes.class_set()
         network = _build(net, len(description.classes.names), folder / WEIGHTS)
     except WeightsError:
         raise
     except HistoweakError as error:
+        where = path if error.where in (None, path) else f"{path}, {error.where}"
         raise WeightsError(
-            error.problem, where=error.where or path, expected=error.expected, remedy=error.remedy
+            error.problem, where=where, expected=error.expected, remedy=error.remedy
         ) from error
     load_into(network, folder / WEIGHTS)
     if weights_digest(network) != description.weights:
@@ -191,12 +192,12 @@ def _read_json(path: Path) -> dict[str, Any]:
     return values
 
 
-def _net_config(description: Description, path: Path) -> NetConfig:
+def _net_config(description: Description) -> NetConfig:
     kinds: dict[Kind, type[NetConfig]] = {
         "segmenter": SegmenterNetConfig,
         "classifier": ClassifierNetConfig,
     }
-    return build_config(kinds[description.kind], description.net, f"{path}, net")
+    return build_config(kinds[description.kind], description.net, "net")
 
 
 def _build(net: NetConfig, n_classes: int, weights: Path) -> nn.Module:

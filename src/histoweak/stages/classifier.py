@@ -6,7 +6,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -16,11 +15,14 @@ from histoweak.data.frames import FrameStore
 from histoweak.inference.model import TissueModel
 from histoweak.nets.cam_classifier import CamClassifier, ClassifierNetConfig
 from histoweak.objectives.classification import (
-    absent_evidence_loss,
     class_weights,
-    log_absence,
     multilabel_loss,
     single_label_loss,
+)
+from histoweak.objectives.evidence import (
+    absent_evidence_loss,
+    present_evidence_loss,
+    window_cells,
 )
 from histoweak.objectives.pooling import box_mean
 from histoweak.pipeline import Stage, StageContext
@@ -38,8 +40,9 @@ class ClassifierConfig(StrictConfig):
     `crop` is the side in pixels of what the network sees; null takes the largest window, so each
     patch is seen on its own. A larger crop shows the surroundings too, where the manifest knows
     them. `loss` is `multilabel` (sigmoid per class) or `single-label` (softmax, patches of one
-    class only). `absent_evidence` weighs the punishment of evidence for absent classes at every
-    pixel. `weighted` weighs classes inversely to their frequency.
+    class only). `absent_evidence` and `present_evidence` weigh the two evidence losses,
+    `present_share` is the share of a patch that a present class is trusted to cover. `weighted`
+    weighs classes inversely to their frequency.
     """
 
     net: ClassifierNetConfig = ClassifierNetConfig()
@@ -48,6 +51,8 @@ class ClassifierConfig(StrictConfig):
     crop: int | None = Field(None, ge=MULTIPLE, multiple_of=MULTIPLE)
     loss: Literal["multilabel", "single-label"] = "multilabel"
     absent_evidence: float = Field(0.0, ge=0)
+    present_evidence: float = Field(0.0, ge=0)
+    present_share: float = Field(0.05, gt=0, le=1)
     balance: Literal["patient", "none"] = "patient"
     weighted: bool = True
 
@@ -125,30 +130,21 @@ class Objective:
 
     def __call__(self, network: nn.Module, images: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Return `loss` and its parts."""
+        config = self.config
         maps = network(images)
-        scale = maps.shape[2] / images.shape[2], maps.shape[3] / images.shape[3]
-        logits = box_mean(maps, batch.boxes, scale)
+        scale = maps.shape[2] / images.shape[2]
+        logits = box_mean(maps, batch.boxes, (scale, scale))
         weights = None if self.weights is None else self.weights.to(logits)
         losses = {"classification": self._classification(logits, batch.labels, weights)}
         total = losses["classification"]
-        if self.config.absent_evidence > 0:
-            losses["absent"] = absent_evidence_loss(
-                self._absence(maps, images, batch), batch.labels
-            )
-            total = total + self.config.absent_evidence * losses["absent"]
+        if config.absent_evidence > 0 or config.present_evidence > 0:
+            cells = window_cells(maps, batch.boxes, scale)
+            losses["absent"] = absent_evidence_loss(cells, batch.labels)
+            losses["present"] = present_evidence_loss(cells, batch.labels, config.present_share)
+            total = total + config.absent_evidence * losses["absent"]
+            total = total + config.present_evidence * losses["present"]
         return {"loss": total, **losses}
 
     def _classification(self, logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
         loss = multilabel_loss if self.config.loss == "multilabel" else single_label_loss
         return loss(logits, labels, weights)
-
-    @staticmethod
-    def _absence(maps: Tensor, images: Tensor, batch: Batch) -> Tensor:
-        """Mean log probability of absence over the pixels of each window.
-
-        The maps are enlarged first: a window's border may run through a cell, and interpolated
-        evidence is what later becomes the mask.
-        """
-        size = images.shape[2] // 2, images.shape[3] // 2
-        enlarged = F.interpolate(maps, size, mode="bilinear", align_corners=False)
-        return box_mean(log_absence(enlarged), batch.boxes, (0.5, 0.5))
