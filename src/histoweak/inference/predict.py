@@ -127,7 +127,7 @@ def _settings(
     """Everything that decides the outputs, and where the model came from."""
     tile, overlap = config.grid()
     return {
-        "model": model.describe().model_dump(mode="json"),
+        "model": model.describe().model_dump(mode="json", exclude={"histoweak"}),
         "mpp": mpp,
         "tta": config.tta,
         "tile": tile,
