@@ -1,14 +1,16 @@
 """The Python way to what `histoweak run` does."""
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from histoweak.config import StrictConfig, build_config, merge
 from histoweak.data.manifest import Manifest
 from histoweak.methods import find_method
-from histoweak.pipeline import Run
+from histoweak.inference.model import load_model
+from histoweak.pipeline import Run, is_leader
 from histoweak.progress import Progress
 from histoweak.recipes import DEFAULT, read_recipe
 
@@ -22,9 +24,8 @@ class Finished:
 
     @property
     def model(self) -> Path:
-        """Folder of the last segmenter, fit for `load_model`."""
-        segmenters = [name for name in self.artefacts if name.startswith("segmenter")]
-        return self.artefacts[segmenters[-1]] / "model"
+        """Folder of the final segmenter, fit for `load_model`."""
+        return self.folder / "model"
 
     @property
     def evaluation(self) -> Path:
@@ -86,4 +87,19 @@ def run_method(
         progress=progress,
         tensorboard=tensorboard,
     )
-    return Finished(Path(out), run.execute(spec.load().build(config)))
+    finished = Finished(Path(out), run.execute(spec.load().build(config, manifest.classes)))
+    if is_leader():
+        origin = {"method": method, "recipe": recipe, "seed": seed, "data": visible.digest()}
+        _keep_model(finished, origin)
+    return finished
+
+
+def _keep_model(finished: Finished, origin: Mapping[str, Any]) -> None:
+    """Put the final segmenter, with its origin and figures, where people look for it."""
+    final = [name for name in finished.artefacts if name.startswith("segmenter")][-1]
+    figures = json.loads(finished.evaluation.read_text(encoding="utf-8"))
+    last = figures["ladder"][-1]
+    measured = {f"mIoU ({figures['split']})": last["miou_present"], "Dice": last["mean_dice"]}
+    model = load_model(finished.artefacts[final] / "model")
+    complete = replace(model, provenance={**origin, "select": figures["selection"]})
+    complete.save(finished.model, measured, overwrite=True)

@@ -55,7 +55,9 @@ def main() -> None:
     try:
         app()
     except HistoweakError as error:
-        Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", markup=False)
+        # Neither file names nor values are to be read as mark-up, emoji or numbers.
+        console = Console(stderr=True, soft_wrap=True, emoji=False, highlight=False)
+        console.print(f"error: {error}", style="red", markup=False)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         Console(stderr=True).print("interrupted; the same command again resumes", style="red")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol, cast
 
+from histoweak.classes import ClassSet
 from histoweak.config import StrictConfig
 from histoweak.errors import ConfigError
 from histoweak.pipeline import Stage
@@ -16,8 +17,12 @@ class MethodModule(Protocol):
 
     Config: type[StrictConfig]
 
-    def build(self, config: StrictConfig) -> Sequence[Stage]:
-        """Return the stages in order; the last one writes the evaluation."""
+    def build(self, config: StrictConfig, classes: ClassSet) -> Sequence[Stage]:
+        """Return the stages in order; the last one writes the evaluation.
+
+        Raises:
+            ConfigError: the settings do not fit the classes.
+        """
         ...
 
 

@@ -7,6 +7,7 @@ It reads what weak supervision may not; its figures say how much the missing out
 
 from collections.abc import Sequence
 
+from histoweak.classes import ClassSet
 from histoweak.config import StrictConfig
 from histoweak.pipeline import Stage
 from histoweak.stages.evaluation import EvaluationConfig, evaluation_stage
@@ -24,7 +25,7 @@ class Config(StrictConfig):
     runtime: RuntimeConfig = RuntimeConfig()
 
 
-def build(config: Config) -> Sequence[Stage]:
+def build(config: Config, classes: ClassSet) -> Sequence[Stage]:
     """Return the stages in order."""
     return [
         frames_stage(config.frames, with_masks=True),

@@ -10,6 +10,7 @@ No mask of the training split is read anywhere: stages receive a manifest that h
 
 from collections.abc import Sequence
 
+from histoweak.classes import ClassSet
 from histoweak.config import StrictConfig
 from histoweak.pipeline import Stage
 from histoweak.stages.classifier import ClassifierConfig, classifier_stage
@@ -42,14 +43,18 @@ class Config(StrictConfig):
     runtime: RuntimeConfig = RuntimeConfig()
 
 
-def build(config: Config) -> Sequence[Stage]:
-    """Return the stages in order."""
+def build(config: Config, classes: ClassSet) -> Sequence[Stage]:
+    """Return the stages in order.
+
+    Raises:
+        ConfigError: `pseudo_masks.negative` is none of the classes.
+    """
     runtime = config.runtime
     stages = [
         frames_stage(config.frames),
         classifier_stage(config.classifier, runtime),
         scores_stage(config.scores, runtime),
-        pseudo_mask_stage(config.pseudo_masks, config.scores.reading),
+        pseudo_mask_stage(config.pseudo_masks, config.scores.reading, classes),
         segmenter_stage(config.segmenter, runtime, masks="pseudo-masks"),
     ]
     final = "segmenter"

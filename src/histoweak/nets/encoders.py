@@ -1,7 +1,7 @@
 """Any timm encoder as a pyramid of feature maps."""
 
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import timm
 from torch import Tensor, nn
@@ -30,7 +30,7 @@ class Encoder(nn.Module):
     def __init__(self, name: str, strides: tuple[int, ...], weights: str | None = None) -> None:
         super().__init__()
         try:
-            body = timm.create_model(name, pretrained=False, features_only=True)
+            body: Any = timm.create_model(name, pretrained=False, features_only=True)
         except (RuntimeError, AttributeError, AssertionError, TypeError) as error:
             close = timm.list_models(f"*{name[:6]}*")[:3]
             raise ConfigError(
@@ -47,7 +47,7 @@ class Encoder(nn.Module):
                 remedy="Choose other strides or another encoder",
             )
         indices = tuple(reductions.index(s) for s in strides)
-        self.body = _build(name, indices, weights)
+        self.body: Any = _build(name, indices, weights)
         self.strides = strides
         self.channels: tuple[int, ...] = tuple(self.body.feature_info.channels())
 
@@ -56,14 +56,14 @@ class Encoder(nn.Module):
         return cast(list[Tensor], self.body(images))
 
 
-def _build(name: str, indices: tuple[int, ...], weights: str | None) -> nn.Module:
-    options = {"features_only": True, "out_indices": indices}
+def _build(name: str, indices: tuple[int, ...], weights: str | None) -> Any:
+    options: dict[str, Any] = {"features_only": True, "out_indices": indices}
     if weights is None:
-        return cast(nn.Module, timm.create_model(name, pretrained=False, **options))
+        return timm.create_model(name, pretrained=False, **options)
     if weights != "pretrained":
         return _from_file(name, options, Path(weights))
     try:
-        return cast(nn.Module, timm.create_model(name, pretrained=True, **options))
+        return timm.create_model(name, pretrained=True, **options)
     except Exception as error:  # timm and the hub raise many kinds; each means the same here
         raise WeightsError(
             f"pretrained weights of {name!r} cannot be fetched ({error})",
@@ -72,7 +72,7 @@ def _build(name: str, indices: tuple[int, ...], weights: str | None) -> nn.Modul
         ) from error
 
 
-def _from_file(name: str, options: dict[str, object], path: Path) -> nn.Module:
+def _from_file(name: str, options: dict[str, Any], path: Path) -> Any:
     """Load a full timm state file through the plain architecture, then cut it open."""
     whole = timm.create_model(name, pretrained=False, num_classes=0)
     load_into(whole, path, drop=HEAD_PREFIXES)
@@ -83,4 +83,4 @@ def _from_file(name: str, options: dict[str, object], path: Path) -> nn.Module:
     flat = {key.replace(".", "_"): value for key, value in state.items()}
     own = {key: flat[key.replace(".", "_")] for key in cut.state_dict()}
     cut.load_state_dict(own)
-    return cast(nn.Module, cut)
+    return cut

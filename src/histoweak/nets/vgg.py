@@ -7,7 +7,7 @@ dilates conv5 by 2, which keeps the field of view of pretrained filters.
 """
 
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import timm
 from torch import Tensor, nn
@@ -77,7 +77,8 @@ def _features(batch_norm: bool, weights: str | None, width: float) -> nn.Sequent
                 f"pretrained weights of {name!r} cannot be fetched ({error})",
                 remedy="Give a local safetensors file, or train from scratch with weights=null",
             ) from error
-        whole["features"].load_state_dict(source.features.state_dict())
+        features: Any = source.features
+        whole["features"].load_state_dict(features.state_dict())
     elif weights is not None:
         load_into(whole, Path(weights), drop=("pre_logits.", "head.", "classifier."))
     return cast(nn.Sequential, whole["features"])

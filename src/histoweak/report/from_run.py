@@ -42,8 +42,8 @@ def report_run(run: Path) -> Path:
         OutputError: the folder holds no finished evaluation.
     """
     record = _read_json(run / "run.json")
-    stages = {stage["name"]: run / "stages" / stage["folder"] for stage in record["stages"]}
-    folder = stages.get("evaluation", run)
+    stages = {stage["name"]: stage.get("folder", "") for stage in record["stages"]}
+    folder = run / stages.get("evaluation", "")
     figures = _read_json(folder / "evaluation.json")
     out = run / "report.html"
     write_report(out, _collect(run, record, folder, figures))

@@ -25,8 +25,9 @@ from histoweak.objectives.evidence import (
     window_cells,
 )
 from histoweak.objectives.pooling import box_mean
-from histoweak.pipeline import Stage, StageContext
+from histoweak.pipeline import Stage, StageContext, is_leader
 from histoweak.stages.labels import label_scores
+from histoweak.stages.model_folder import keep_model
 from histoweak.training.config import FitConfig, RuntimeConfig
 from histoweak.training.fit import fit, seeded
 
@@ -97,8 +98,10 @@ def _run(config: ClassifierConfig, runtime: RuntimeConfig, context: StageContext
         description="training the classifier",
         score=score,
     )
+    if not is_leader():
+        return  # only the first process writes in the artefact
     model = TissueModel.of_classifier(trained, classes, mpp, config.net, exclusive)
-    model.save(context.out / "model")
+    keep_model(model, context.out)
     labelled = [r for r in records if r.labels] or [
         r for r in context.manifest.split("test") if r.labels
     ]

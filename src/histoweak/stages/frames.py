@@ -37,7 +37,8 @@ def frames_stage(config: FramesConfig, *, with_masks: bool = False) -> Stage:
 def _run(config: FramesConfig, with_masks: bool, context: StageContext) -> None:
     context.manifest.require_trainable()
     records = context.manifest.split("train")
-    skips = Skips(len(records), config.max_skipped, context.out)
+    skipped = context.out / "skipped.csv"
+    skips = Skips(len(records), config.max_skipped, skipped)
     build_frames(
         records,
         len(context.manifest.classes),
@@ -48,3 +49,6 @@ def _run(config: FramesConfig, with_masks: bool, context: StageContext) -> None:
         skips=skips,
         progress=context.progress,
     )
+    skips.write(skipped)
+    if skips:
+        context.progress.say(f"{len(skips)} of {len(records)} images skipped, see {skipped.name}")

@@ -41,8 +41,18 @@ class PseudoMaskConfig(StrictConfig):
     white: WhiteConfig | None = WhiteConfig()
 
 
-def pseudo_mask_stage(config: PseudoMaskConfig, reading: Reading) -> Stage:
-    """Make the stage; its artefact holds one index PNG per frame and `pseudo_masks.json`."""
+def pseudo_mask_stage(config: PseudoMaskConfig, reading: Reading, classes: ClassSet) -> Stage:
+    """Make the stage; its artefact holds one index PNG per frame and `pseudo_masks.json`.
+
+    Raises:
+        ConfigError: `negative` is none of the classes; better said before training than after.
+    """
+    if config.negative is not None and config.negative not in classes.names:
+        raise ConfigError(
+            f"pseudo_masks.negative = {config.negative!r}",
+            expected=f"one of {list(classes.names)}",
+            remedy="Name a class of the data set, or set it to null",
+        )
     run = partial(_run, config, reading)
     return Stage("pseudo-masks", config, ("frames", "scores"), run)
 
@@ -130,7 +140,8 @@ def make_mask(
         total = possible.sum(axis=0)
         mask = posterior_mask(possible / np.maximum(total, 1e-6), config.threshold)
     else:
-        rest = IGNORE_INDEX if config.negative is None else _index(classes, config.negative)
+        negative = config.negative
+        rest = IGNORE_INDEX if negative is None else classes.names.index(negative)
         mask = min_max_mask(possible, config.threshold, rest)
     mask[~allowed.any(axis=0)] = IGNORE_INDEX
     if config.white is not None:
@@ -146,13 +157,3 @@ def enlarge(scores: Scores, stride: int, size: tuple[int, int]) -> Scores:
     )
     result: Scores = enlarged[0, :, : size[0], : size[1]].numpy()
     return result
-
-
-def _index(classes: ClassSet, name: str) -> int:
-    if name not in classes.names:
-        raise ConfigError(
-            f"pseudo_masks.negative = {name!r}",
-            expected=f"one of {list(classes.names)}",
-            remedy="Name a class of the data set, or set it to null",
-        )
-    return classes.names.index(name)

@@ -18,11 +18,12 @@ from histoweak.data.manifest import Record
 from histoweak.errors import ManifestError
 from histoweak.inference.evaluate import evaluate_model
 from histoweak.inference.model import TissueModel
-from histoweak.metrics.scores import summary
+from histoweak.metrics.scores import miou_present
 from histoweak.nets.segmenters import Segmenter, SegmenterNetConfig
 from histoweak.objectives.segmentation import pixel_loss
-from histoweak.pipeline import Stage, StageContext
+from histoweak.pipeline import Stage, StageContext, is_leader
 from histoweak.refine.white import WhiteConfig
+from histoweak.stages.model_folder import keep_model
 from histoweak.stages.pseudo_masks import mask_file
 from histoweak.training.config import FitConfig, RuntimeConfig, Select
 from histoweak.training.fit import fit, seeded
@@ -101,8 +102,10 @@ def _run(
         description="training the segmenter",
         score=score,
     )
+    if not is_leader():
+        return  # only the first process writes in the artefact
     model = TissueModel.of_segmenter(trained, classes, mpp, config.net, config.white)
-    model.save(context.out / "model")
+    keep_model(model, context.out)
 
 
 def png_masks(folder: Path) -> Callable[[int], npt.NDArray[np.uint8]]:
@@ -133,7 +136,7 @@ def validation_score(model: TissueModel, records: Sequence[Record], select: Sele
             remedy=f"Add them, or use another choice than select={select}",
         )
     if select == "val-mask":
-        return summary(evaluate_model(model, needed).total, model.classes.names)["miou_present"]
+        return float(miou_present(evaluate_model(model, needed).total))
     agreement = []
     for record in needed:
         areas = model.predict_record(record).areas()

@@ -44,8 +44,10 @@ class TrainingModule(L.LightningModule):
         self.objective, self.config, self.seed, self.record = objective, config, seed, log
         self.average: AveragedModel | None = None
         if config.ema is not None:
-            average = get_ema_multi_avg_fn(config.ema)
+            average = get_ema_multi_avg_fn(config.ema)  # type: ignore[no-untyped-call]
             self.average = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
+            # Several processes would wait for gradients that never come.
+            self.average.requires_grad_(False)
 
     def trained(self) -> nn.Module:
         """Return the network to keep: the average where there is one."""

@@ -49,7 +49,8 @@ def schedule(config: OptimConfig, steps: int) -> Callable[[int], float]:
 
     def poly(step: int) -> float:
         rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
-        return rise * max(0.0, 1 - step / steps) ** config.power
+        rest: float = max(0.0, 1 - step / steps) ** config.power
+        return rise * rest
 
     def constant(step: int) -> float:
         return 1.0
