@@ -20,7 +20,7 @@ _PUBLIC = {
     "ConfusionMatrix": "histoweak.metrics.confusion",
 }
 
-__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 - the names are resolved by __getattr__
+__all__ = ["__version__", *_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:

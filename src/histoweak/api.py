@@ -8,8 +8,8 @@ from typing import Any
 
 from histoweak.config import StrictConfig, build_config, merge
 from histoweak.data.manifest import Manifest
-from histoweak.methods import find_method
 from histoweak.inference.model import load_model
+from histoweak.methods import find_method
 from histoweak.pipeline import Run, is_leader
 from histoweak.progress import Progress
 from histoweak.recipes import DEFAULT, read_recipe
@@ -89,7 +89,7 @@ def run_method(
     )
     finished = Finished(Path(out), run.execute(spec.load().build(config, manifest.classes)))
     if is_leader():
-        origin = {"method": method, "recipe": recipe, "seed": seed, "data": visible.digest()}
+        origin = {"method": method, "recipe": recipe, "seed": seed, "data_digest": visible.digest()}
         _keep_model(finished, origin)
     return finished
 

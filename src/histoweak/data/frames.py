@@ -19,6 +19,7 @@ from PIL import Image
 from histoweak.classes import IGNORE_INDEX
 from histoweak.data.images import read_image, read_mask
 from histoweak.data.manifest import Record
+from histoweak.data.rescale import rescale_image, rescaled_size
 from histoweak.data.skips import Skips
 from histoweak.errors import ManifestError
 from histoweak.progress import Progress
@@ -137,7 +138,7 @@ def build_frames(
                 continue
             image, mask, kept = pasted
             scale = _scale(kept[0].record, mpp)
-            image, mask = _resize(image, scale), _resize_mask(mask, scale)
+            image, mask = rescale_image(image, scale), _resize_mask(mask, scale)
             height, width = image.shape[:2]
             frames.append(_describe(name, kept, (height, width), offset, scale, mpp))
             pixel_file.write(np.ascontiguousarray(image).tobytes())
@@ -226,20 +227,12 @@ def _scale(record: Record, mpp: float | None) -> float:
     return record.mpp / mpp
 
 
-def _resize(image: UInt8, scale: float) -> UInt8:
-    if scale == 1.0:
-        return image
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    # BOX averages every source pixel once: no ringing at nuclei, and no aliasing when shrinking.
-    method = Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR
-    return np.asarray(Image.fromarray(image).resize(size, method))
-
-
 def _resize_mask(mask: UInt8 | None, scale: float) -> UInt8 | None:
     if mask is None or scale == 1.0:
         return mask
-    size = (max(1, round(mask.shape[1] * scale)), max(1, round(mask.shape[0] * scale)))
-    return np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+    height, width = rescaled_size((mask.shape[0], mask.shape[1]), scale)
+    resized = Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST)
+    return np.asarray(resized)
 
 
 def _describe(
