@@ -89,17 +89,19 @@ def run_method(
     )
     finished = Finished(Path(out), run.execute(spec.load().build(config, manifest.classes)))
     if is_leader():
-        origin = {"method": method, "recipe": recipe, "seed": seed, "data_digest": visible.digest()}
-        _keep_model(finished, origin)
+        _keep_model(finished)
     return finished
 
 
-def _keep_model(finished: Finished, origin: Mapping[str, Any]) -> None:
+def _keep_model(finished: Finished) -> None:
     """Put the final segmenter, with its origin and figures, where people look for it."""
     final = [name for name in finished.artefacts if name.startswith("segmenter")][-1]
     figures = json.loads(finished.evaluation.read_text(encoding="utf-8"))
     last = figures["ladder"][-1]
     measured = {f"mIoU ({figures['split']})": last["miou_present"], "Dice": last["mean_dice"]}
     model = load_model(finished.artefacts[final] / "model")
-    complete = replace(model, provenance={**origin, "select": figures["selection"]})
+    record = json.loads((finished.folder / "run.json").read_text(encoding="utf-8"))
+    origin = {name: record[name] for name in ("method", "recipe", "seed")}
+    origin |= {"data_digest": record["data"]["digest"], "select": figures["selection"]}
+    complete = replace(model, provenance=origin)
     complete.save(finished.model, measured, overwrite=True)
