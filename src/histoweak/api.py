@@ -6,13 +6,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from histoweak.config import StrictConfig, build_config, merge
+from histoweak.config import build_config, merge
 from histoweak.data.manifest import Manifest
+from histoweak.errors import WeightsError
 from histoweak.inference.model import load_model
 from histoweak.methods import find_method
+from histoweak.methods.config import MethodConfig
 from histoweak.pipeline import Run, is_leader
 from histoweak.progress import Progress
 from histoweak.recipes import DEFAULT, read_recipe
+from histoweak.stages.evaluation import held_out
+from histoweak.training.selection import require_validation, selection_of, with_selection
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Finished:
 
 def configure(
     method: str, recipe: str = DEFAULT, settings: Sequence[Mapping[str, Any]] = ()
-) -> StrictConfig:
+) -> MethodConfig:
     """Build the configuration of a method: recipe first, then each layer of settings.
 
     Raises:
@@ -53,6 +57,7 @@ def run_method(
     *,
     recipe: str = DEFAULT,
     settings: Sequence[Mapping[str, Any]] = (),
+    select: str | None = None,
     seed: int = 0,
     progress: Progress | None = None,
     tensorboard: bool = False,
@@ -65,6 +70,8 @@ def run_method(
         out: run folder.
         recipe: named settings to start from.
         settings: nested settings that override the recipe, e.g. `[{"segmenter": {"crop": 160}}]`.
+        select: choose the checkpoints of all networks by `last`, `val-label` or `val-mask`,
+            whatever recipe and settings say.
         seed: the one seed that decides everything.
         progress: where to show progress.
         tensorboard: also write TensorBoard files (extra `tensorboard`).
@@ -74,9 +81,17 @@ def run_method(
     """
     spec = find_method(method)
     config = configure(method, recipe, settings)
+    if select is not None:
+        config = with_selection(config, select)
     manifest = data if isinstance(data, Manifest) else Manifest.read(Path(data))
     # Weak supervision cannot read what it does not have.
     visible = manifest if spec.pixel_supervision else manifest.without_masks()
+    # What would fail at the end of a long training is said before it, and before the run folder
+    # is bound to data that are about to be corrected.
+    visible.require_trainable()
+    held_out(visible, config.evaluation)
+    require_validation(visible, selection_of(config))
+    stages = spec.load().build(config, manifest.classes)
     run = Run(
         Path(out),
         visible,
@@ -84,10 +99,11 @@ def run_method(
         method=method,
         recipe=recipe,
         config=config,
+        device=config.runtime.torch_device(),
         progress=progress,
         tensorboard=tensorboard,
     )
-    finished = Finished(Path(out), run.execute(spec.load().build(config, manifest.classes)))
+    finished = Finished(Path(out), run.execute(stages))
     if is_leader():
         _keep_model(finished)
     return finished
@@ -103,5 +119,12 @@ def _keep_model(finished: Finished) -> None:
     record = json.loads((finished.folder / "run.json").read_text(encoding="utf-8"))
     origin = {name: record[name] for name in ("method", "recipe", "seed")}
     origin |= {"data_digest": record["data"]["digest"], "select": figures["selection"]}
+    origin["evaluation"] = finished.artefacts["evaluation"].name
     complete = replace(model, provenance=origin)
-    complete.save(finished.model, measured, overwrite=True)
+    # Other settings in the same run folder give another model; the same one stays untouched.
+    try:
+        known = load_model(finished.model).describe()
+    except WeightsError:
+        known = None
+    if known != complete.describe():
+        complete.save(finished.model, measured, overwrite=True)

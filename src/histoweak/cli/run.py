@@ -28,34 +28,27 @@ def run(
     from histoweak.api import run_method
     from histoweak.cli.tables import print_ladder
     from histoweak.config import parse_setting, read_yaml
+    from histoweak.pipeline import is_leader
     from histoweak.report.from_run import report_run
 
     layers: list[dict[str, Any]] = [read_yaml(config)] if config else []
     layers += [parse_setting(text) for text in set_ or []]
     runtime = {"devices": _number(devices), "num_nodes": num_nodes, "strategy": strategy}
     layers.append({"runtime": {key: v for key, v in runtime.items() if v is not None}})
-    if select is not None:
-        layers += [{part: {"fit": {"select": select}}} for part in _trained(method)]
     finished = run_method(
         method,
         data,
         out,
         recipe=recipe,
         settings=layers,
+        select=select,
         seed=seed,
         tensorboard=tensorboard,
     )
-    print_ladder(finished.evaluation)
-    typer.echo(f"report: {report_run(out)}")
+    if is_leader():
+        print_ladder(finished.evaluation)
+        typer.echo(f"report: {report_run(out)}")
 
 
 def _number(devices: str | None) -> int | str | None:
     return int(devices) if devices is not None and devices.lstrip("-").isdigit() else devices
-
-
-def _trained(method: str) -> list[str]:
-    """Parts of a method's configuration that choose a checkpoint."""
-    from histoweak.methods import find_method
-
-    fields = find_method(method).load().Config.model_fields
-    return [name for name in ("classifier", "segmenter") if name in fields]

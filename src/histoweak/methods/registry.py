@@ -4,20 +4,22 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from histoweak.classes import ClassSet
-from histoweak.config import StrictConfig
 from histoweak.errors import ConfigError
 from histoweak.pipeline import Stage
+
+if TYPE_CHECKING:
+    from histoweak.methods.config import MethodConfig
 
 
 class MethodModule(Protocol):
     """What the file of a method defines."""
 
-    Config: type[StrictConfig]
+    Config: type["MethodConfig"]
 
-    def build(self, config: StrictConfig, classes: ClassSet) -> Sequence[Stage]:
+    def build(self, config: "MethodConfig", classes: ClassSet) -> Sequence[Stage]:
         """Return the stages in order; the last one writes the evaluation.
 
         Raises:

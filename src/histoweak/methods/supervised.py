@@ -8,21 +8,19 @@ It reads what weak supervision may not; its figures say how much the missing out
 from collections.abc import Sequence
 
 from histoweak.classes import ClassSet
-from histoweak.config import StrictConfig
+from histoweak.methods.config import MethodConfig
 from histoweak.pipeline import Stage
-from histoweak.stages.evaluation import EvaluationConfig, evaluation_stage
+from histoweak.stages.evaluation import evaluation_stage
 from histoweak.stages.frames import FramesConfig, frames_stage
 from histoweak.stages.segmenter import SegmenterConfig, segmenter_stage
-from histoweak.training.config import RuntimeConfig
+from histoweak.training.selection import selection_of
 
 
-class Config(StrictConfig):
+class Config(MethodConfig):
     """All settings of the method."""
 
     frames: FramesConfig = FramesConfig()
     segmenter: SegmenterConfig = SegmenterConfig()
-    evaluation: EvaluationConfig = EvaluationConfig()
-    runtime: RuntimeConfig = RuntimeConfig()
 
 
 def build(config: Config, classes: ClassSet) -> Sequence[Stage]:
@@ -35,6 +33,6 @@ def build(config: Config, classes: ClassSet) -> Sequence[Stage]:
             config.runtime,
             segmenters=["segmenter"],
             cam=None,
-            selection=config.segmenter.fit.select,
+            selection=selection_of(config),
         ),
     ]

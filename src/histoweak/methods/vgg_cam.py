@@ -12,15 +12,16 @@ from collections.abc import Sequence
 
 from histoweak.classes import ClassSet
 from histoweak.config import StrictConfig
+from histoweak.methods.config import MethodConfig
 from histoweak.pipeline import Stage
 from histoweak.stages.classifier import ClassifierConfig, classifier_stage
-from histoweak.stages.evaluation import EvaluationConfig, evaluation_stage
+from histoweak.stages.evaluation import evaluation_stage
 from histoweak.stages.frames import FramesConfig, frames_stage
 from histoweak.stages.pseudo_masks import PseudoMaskConfig, pseudo_mask_stage
 from histoweak.stages.scores import ScoresConfig, scores_stage
 from histoweak.stages.segmenter import SegmenterConfig, segmenter_stage
 from histoweak.stages.teacher_masks import TeacherConfig, teacher_stage
-from histoweak.training.config import RuntimeConfig
+from histoweak.training.selection import selection_of
 
 
 class SelfTrainingConfig(StrictConfig):
@@ -30,7 +31,7 @@ class SelfTrainingConfig(StrictConfig):
     segmenter: SegmenterConfig = SegmenterConfig()
 
 
-class Config(StrictConfig):
+class Config(MethodConfig):
     """All settings of the method; `self_training` is null for none."""
 
     frames: FramesConfig = FramesConfig()
@@ -39,8 +40,6 @@ class Config(StrictConfig):
     pseudo_masks: PseudoMaskConfig = PseudoMaskConfig()
     segmenter: SegmenterConfig = SegmenterConfig()
     self_training: SelfTrainingConfig | None = None
-    evaluation: EvaluationConfig = EvaluationConfig()
-    runtime: RuntimeConfig = RuntimeConfig()
 
 
 def build(config: Config, classes: ClassSet) -> Sequence[Stage]:
@@ -73,6 +72,6 @@ def build(config: Config, classes: ClassSet) -> Sequence[Stage]:
             runtime,
             segmenters=names,
             cam=config.scores,
-            selection=config.segmenter.fit.select,
+            selection=selection_of(config),
         ),
     ]

@@ -19,7 +19,7 @@ from pydantic import Field
 from histoweak.classes import IGNORE_INDEX
 from histoweak.config import StrictConfig
 from histoweak.data.images import read_image, read_mask
-from histoweak.data.manifest import Record
+from histoweak.data.manifest import Manifest, Record
 from histoweak.data.skips import Skips
 from histoweak.errors import ManifestError
 from histoweak.export.png import write_index_png
@@ -82,15 +82,12 @@ def evaluation_stage(
     return Stage("evaluation", config, inputs, run)
 
 
-def _run(
-    config: EvaluationConfig,
-    runtime: RuntimeConfig,
-    segmenters: tuple[str, ...],
-    cam: ScoresConfig | None,
-    selection: Select,
-    context: StageContext,
-) -> None:
-    manifest = context.manifest
+def held_out(manifest: Manifest, config: EvaluationConfig) -> tuple[str, list[Record]]:
+    """Name of the split that is scored, and its rows with masks.
+
+    Raises:
+        ManifestError: there are none.
+    """
     split = config.split or ("test" if manifest.split("test") else "val")
     records = [r for r in manifest.split(split) if r.mask is not None]
     if not records:
@@ -100,6 +97,19 @@ def _run(
             expected="held-out images with masks, to measure what was learned",
             remedy="Add masks to val or test rows; `histoweak data split` assigns splits",
         )
+    return split, records
+
+
+def _run(
+    config: EvaluationConfig,
+    runtime: RuntimeConfig,
+    segmenters: tuple[str, ...],
+    cam: ScoresConfig | None,
+    selection: Select,
+    context: StageContext,
+) -> None:
+    manifest = context.manifest
+    split, records = held_out(manifest, config)
     device = runtime.torch_device()
     rungs: list[Rung] = []
     classifier: TissueModel | None = None

@@ -10,8 +10,10 @@ from lightning.pytorch.callbacks import Callback
 from safetensors.torch import save_file
 from torch import nn
 
+from histoweak.errors import TrainingError
+from histoweak.pipeline.atomic import sync_file
 from histoweak.progress import Task
-from histoweak.training.module import TrainingModule
+from histoweak.training.module import LOWER_THE_RATE, TrainingModule
 
 Score = Callable[[nn.Module], float]
 """Scores a network on the validation split; higher is better."""
@@ -21,7 +23,8 @@ class KeepCheckpoint(Callback):
     """Write one resumable checkpoint after every chunk, whole or not at all.
 
     Lightning's own callback writes in place; a process killed in that moment would leave half a
-    file. Here the new file takes the place of the old one only when it is complete.
+    file. Here the new file takes the place of the old one only when it is complete. Weights that
+    are not numbers are not kept: nothing could be learned from them any more.
 
     Args:
         path: the checkpoint file.
@@ -31,11 +34,30 @@ class KeepCheckpoint(Callback):
         self.path = path
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Save, then rename."""
+        """Save, then rename.
+
+        Raises:
+            TrainingError: a weight is not a number.
+        """
+        require_finite(module, trainer.global_step)
         fresh = self.path.with_suffix(".partial")
         trainer.save_checkpoint(fresh)
         if trainer.is_global_zero:
+            sync_file(fresh)
             fresh.replace(self.path)
+
+
+def require_finite(network: nn.Module, step: int) -> None:
+    """Refuse weights that are not numbers.
+
+    Raises:
+        TrainingError: naming the first such parameter.
+    """
+    for name, value in network.named_parameters():
+        if not torch.isfinite(value).all():
+            raise TrainingError(
+                f"the weights {name} are not numbers after {step} steps", remedy=LOWER_THE_RATE
+            )
 
 
 class SelectBest(Callback):
@@ -48,7 +70,9 @@ class SelectBest(Callback):
     """
 
     def __init__(self, score: Score, path: Path, log: Callable[..., None]) -> None:
-        self.score, self.path, self.log = score, path, log
+        self.score, self.path = score, path
+        # Not `log`: Lightning puts its own there.
+        self.record = log
         self.best = float("-inf")
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
@@ -63,7 +87,7 @@ class SelectBest(Callback):
         with torch.no_grad():
             value = self.score(network)
         network.train(training)
-        self.log(step=trainer.global_step - 1, validation=value)
+        self.record(step=trainer.global_step - 1, validation=value)
         if value > self.best:
             self.best = value
             fresh = self.path.with_suffix(".partial")

@@ -1,8 +1,10 @@
 """Train a network on crops of frames, resumably."""
 
 import logging
+import signal
 import warnings
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import lightning as L
 import numpy as np
@@ -32,12 +34,6 @@ class _Crops(L.LightningDataModule):
         if trainer is None:
             raise RuntimeError("the loader belongs to a trainer")
         world, rank = trainer.world_size, trainer.global_rank
-        if self.config.batch % world:
-            raise ConfigError(
-                f"batch {self.config.batch} for {world} processes",
-                expected=f"a multiple of {world}",
-                remedy="Change fit.batch or the number of devices",
-            )
         sampler = StepSampler(
             lambda: trainer.current_epoch, self._chunk(), self.config.batch, rank, world
         )
@@ -84,7 +80,9 @@ def fit(
 
     Raises:
         TrainingError: the loss is not a number.
-        ConfigError: the batch cannot be shared among the processes, or steps among chunks.
+        ConfigError: the batch cannot be shared among the processes, or steps among chunks, or
+            there is no such device or strategy.
+        KeyboardInterrupt: the user wants to stop.
     """
     chunk = min(config.chunk, config.steps)
     if config.steps % chunk:
@@ -108,18 +106,15 @@ def fit(
             )
         callbacks.append(SelectBest(score, best, context.log))
     callbacks.append(KeepCheckpoint(checkpoint))
-    trainer = _trainer(runtime, callbacks, config.steps // chunk, config.optim.clip, context.out)
-    with warnings.catch_warnings():
-        # Lightning advises on worker counts and on resuming; neither fits chunks of own making.
-        warnings.simplefilter("ignore")
+    with _without_chatter():
+        trainer = _trainer(runtime, callbacks, config.steps // chunk, config.optim.clip, context)
+        _check_batch(config.batch, trainer.num_devices * trainer.num_nodes)
         trainer.fit(
             module,
             datamodule=_Crops(dataset, config, runtime.workers),
             ckpt_path=str(checkpoint) if checkpoint.exists() else None,
             weights_only=True,
         )
-    if trainer.interrupted:
-        raise KeyboardInterrupt
     trained = module.trained()
     if config.select != "last":
         trained.load_state_dict(load_file(best))
@@ -131,28 +126,62 @@ def _trainer(
     callbacks: list[Callback],
     chunks: int,
     clip: float | None,
-    folder: Path,
+    context: StageContext,
 ) -> L.Trainer:
-    # Lightning greets with hints on its products; a tool's output is its user's.
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    return L.Trainer(
-        accelerator=runtime.accelerator,
-        devices=runtime.devices,
-        num_nodes=runtime.num_nodes,
-        strategy=runtime.strategy,
-        precision=runtime.precision,  # type: ignore[arg-type]
-        max_epochs=chunks,
-        callbacks=callbacks,
-        gradient_clip_val=clip,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        default_root_dir=folder,
-        deterministic="warn",
-        num_sanity_val_steps=0,
-    )
+    try:
+        return L.Trainer(
+            accelerator=runtime.accelerator,
+            devices=runtime.devices,
+            num_nodes=runtime.num_nodes,
+            strategy=runtime.strategy,
+            precision=runtime.precision,  # type: ignore[arg-type]
+            max_epochs=chunks,
+            callbacks=callbacks,
+            gradient_clip_val=clip,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            default_root_dir=context.scratch,
+            deterministic="warn",
+            num_sanity_val_steps=0,
+        )
+    except Exception as error:  # Lightning raises many kinds; each means the same here
+        asked = ", ".join(f"{name} {value!r}" for name, value in runtime)
+        raise ConfigError(
+            f"Lightning refuses {asked} ({' '.join(str(error).split())})",
+            where="runtime",
+            remedy="Correct --devices, --num-nodes or --strategy, or leave them out",
+        ) from error
+
+
+def _check_batch(batch: int, processes: int) -> None:
+    if batch % processes:
+        raise ConfigError(
+            f"batch {batch} for {processes} processes",
+            where="fit.batch",
+            expected=f"a multiple of {processes}",
+            remedy="Change fit.batch or the number of devices",
+        )
+
+
+@contextmanager
+def _without_chatter() -> Iterator[None]:
+    """Keep Lightning from speaking to the user, and from ending the program."""
+    # It greets with hints on its products, and tells which process joined which group.
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        with warnings.catch_warnings():
+            # It advises on worker counts and on resuming; neither fits chunks of own making.
+            warnings.simplefilter("ignore")
+            yield
+    except SystemExit:
+        # It leaves the program on Ctrl-C; a caller may have more to do.
+        signal.signal(signal.SIGINT, on_interrupt)
+        raise KeyboardInterrupt from None
 
 
 def seeded(seed: int, purpose: str) -> None:

@@ -18,6 +18,11 @@ from histoweak.training.optim import build_optimizer, schedule
 Objective = Callable[[nn.Module, Tensor, Batch], dict[str, Tensor]]
 """(network, images (B,3,C,C) in [0,1], batch) -> named losses; `loss` is minimised."""
 
+LOWER_THE_RATE = (
+    "Lower fit.optim.lr or set fit.optim.clip=1.0 and run again: finished stages stay, "
+    "and so does the last checkpoint of these settings"
+)
+
 
 class TrainingModule(L.LightningModule):
     """Network, objective, optimiser and, if asked for, moving average.
@@ -71,8 +76,7 @@ class TrainingModule(L.LightningModule):
             names = ", ".join(batch.names[:4])
             raise TrainingError(
                 f"the loss is not a number at step {step} (patches {names}, ...)",
-                remedy="The last good checkpoint is kept: lower the learning rate or set "
-                "optim.clip=1.0, and run the same command again",
+                remedy=LOWER_THE_RATE,
             )
         if self.global_rank == 0 and (step % 10 == 0 or step + 1 == self.config.steps):
             rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
