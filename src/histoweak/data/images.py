@@ -52,11 +52,13 @@ class ImageInfo:
         size: (height, width) in pixels as `read_image` returns it, EXIF rotation applied.
         mode: Pillow's name of the pixel format, e.g. "RGB", "P", "I;16".
         format: "PNG", "JPEG", "TIFF", "BMP", "WEBP" (or "MPO", a JPEG with more than one picture).
+        orientation: EXIF orientation, 1 (upright) to 8.
     """
 
     size: tuple[int, int]
     mode: str
     format: str
+    orientation: int = 1
 
 
 def probe(path: Path) -> ImageInfo:
@@ -67,10 +69,11 @@ def probe(path: Path) -> ImageInfo:
     """
     with _opened(path) as image:
         width, height = image.size
+        orientation = _orientation(image)
         # TIFF files come with their size already turned.
-        if image.format != "TIFF" and _orientation(image) in _SIDEWAYS:
+        if image.format != "TIFF" and orientation in _SIDEWAYS:
             width, height = height, width
-        return ImageInfo((height, width), image.mode, str(image.format))
+        return ImageInfo((height, width), image.mode, str(image.format), orientation)
 
 
 def read_image(path: Path) -> npt.NDArray[np.uint8]:
@@ -95,7 +98,9 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
             layer = upright.convert("RGBA")
             white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
             upright = Image.alpha_composite(white, layer)
-        return np.array(upright.convert("RGB"), dtype=np.uint8)
+        # Converting RGB to RGB would copy it: of a large image, as much memory again.
+        rgb = upright if upright.mode == "RGB" else upright.convert("RGB")
+        return np.array(rgb, dtype=np.uint8)
 
 
 def read_mask(

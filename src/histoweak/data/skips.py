@@ -65,14 +65,7 @@ class Skips:
         try:
             yield
         except ImageError as error:
-            reason = (
-                f"{error.problem} (expected {error.expected})"
-                if error.expected
-                else (error.problem)
-            )
-            if error.where is not None and str(error.where) != str(path):
-                reason = f"{error.where}: {reason}"
-            self.add(path, reason)
+            self.add(path, reason_of(error, path))
 
     def write(self, path: Path) -> None:
         """Write the reasons as CSV; when there are none, take away the file of an earlier run.
@@ -88,6 +81,14 @@ class Skips:
             write_table(path, columns)
         else:
             path.unlink(missing_ok=True)
+
+
+def reason_of(error: ImageError, path: Path) -> str:
+    """What is wrong with `path`, in a few words; another file at fault is named."""
+    reason = f"{error.problem} (expected {error.expected})" if error.expected else error.problem
+    if error.where is not None and str(error.where) != str(path):
+        return f"{error.where}: {reason}"
+    return reason
 
 
 def readable(

@@ -8,8 +8,9 @@ augmentation: scale and shift each amount at random.
 import torch
 from torch import Tensor
 
-# Unit-free absorption of R, G, B by haematoxylin, eosin and DAB (Ruifrok & Johnston, table).
-RGB_FROM_HED = torch.tensor([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
+from histoweak.data import hed
+
+RGB_FROM_HED = torch.tensor(hed.RGB_FROM_HED)
 HED_FROM_RGB = torch.linalg.inv(RGB_FROM_HED)
 
 
