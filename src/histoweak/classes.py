@@ -97,7 +97,13 @@ class ClassSet:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "ClassSet":
-        """Build from the plain data of `to_dict`; `colors` and `white` may be missing."""
+        """Build from the plain data of `to_dict`; `colors` and `white` may be missing.
+
+        Raises:
+            TypeError: the data have another shape.
+        """
+        if not isinstance(data, dict) or not isinstance(data.get("names"), list):
+            raise TypeError("no list of names")
         colors = tuple((int(r), int(g), int(b)) for r, g, b in data.get("colors") or ())
         return cls(tuple(str(n) for n in data["names"]), colors, data.get("white"))
 
@@ -110,7 +116,7 @@ class ClassSet:
         """
         try:
             return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise ManifestError(
                 f"not a class file ({error})",
                 where=path,

@@ -2,9 +2,10 @@
 
 import contextlib
 import difflib
-from collections.abc import Mapping, Sequence
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -12,6 +13,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from histoweak.errors import ConfigError
 
 MAX_CONFIG_BYTES = 1_000_000
+
+# Shortens values in messages: YAML aliases can make a small file longer than any memory.
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 100, 100
 
 
 class StrictConfig(BaseModel):
@@ -44,8 +49,10 @@ def build_config(model: type[ConfigT], values: Mapping[str, Any], where: str | P
             close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.4)
             remedy = f"Did you mean {close[0]!r}?" if close else f"Known here: {', '.join(known)}"
             raise ConfigError(f"unknown key {path!r}", where=where, remedy=remedy) from error
+        # A rule about several fields belongs to none of them: its reason says it all.
+        value = f"{path} = {_SHORT.repr(first.get('input'))}: " if path else ""
         raise ConfigError(
-            f"{path} = {first.get('input')!r}: {first['msg']}",
+            value + first["msg"],
             where=where,
             remedy="Correct the value; docs/reference/configuration.md lists them",
         ) from error
@@ -53,15 +60,20 @@ def build_config(model: type[ConfigT], values: Mapping[str, Any], where: str | P
 
 def _keys_beside(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
     """Names that would have been right where an unknown key stands."""
-    here: type[BaseModel] = model
+    here = [model]
     for part in loc[:-1]:
-        field = here.model_fields.get(str(part))
-        if field is None or not isinstance(field.annotation, type):
-            return []
-        if not issubclass(field.annotation, BaseModel):
-            return []
-        here = field.annotation
-    return list(here.model_fields)
+        found = [m.model_fields[str(part)].annotation for m in here if str(part) in m.model_fields]
+        # Places in a list and choices of a union are no fields: stay.
+        here = [m for annotation in found for m in _models_in(annotation)] or here
+    return list(dict.fromkeys(name for m in here for name in m.model_fields))
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Configuration models that an annotation such as `tuple[A, ...] | None` names."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -75,7 +87,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         if path.stat().st_size > MAX_CONFIG_BYTES:
             raise ConfigError("larger than 1 MB", where=path, remedy=remedy)
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+    # ValueError: dates and numbers that are none, and bytes that are no text.
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         reason = str(error).replace("\n", " ")
         raise ConfigError(f"cannot be read ({reason})", where=path, remedy=remedy) from error
     if values is None:
@@ -103,7 +116,7 @@ def parse_setting(text: str) -> dict[str, Any]:
         )
     try:
         value: Any = yaml.safe_load(raw)
-    except yaml.YAMLError:
+    except (ValueError, yaml.YAMLError, RecursionError):
         value = raw
     if isinstance(value, str):
         # YAML 1.1 reads 1e-3 as text; people mean the number.
