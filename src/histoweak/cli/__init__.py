@@ -59,6 +59,7 @@ def main() -> None:
         console = Console(stderr=True, soft_wrap=True, emoji=False, highlight=False)
         console.print(f"error: {error}", style="red", markup=False)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted; the same command again resumes", style="red")
-        sys.exit(INTERRUPTED)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # Typer's answer to Ctrl-C, without a word
+            Console(stderr=True).print("interrupted; the same command again resumes", style="red")
+        raise
