@@ -1,5 +1,6 @@
 """The command line. Heavy imports wait inside the commands, so that help comes at once."""
 
+import os
 import sys
 
 import typer
@@ -33,6 +34,10 @@ app.add_typer(data_app, name="data")
 app.add_typer(export_app, name="export")
 
 INTERRUPTED = 130
+
+# Threads of PyTorch that wait for each other spin by default. Two trainings on one machine then
+# take each other's cores: measured on two cores, each became some ten times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _version(wanted: bool) -> None:
