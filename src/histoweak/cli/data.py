@@ -1,6 +1,7 @@
 """`histoweak data`: make, cut and split data sets."""
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -173,6 +174,75 @@ def split(
         _report(path)
 
 
+@app.command("import")
+def import_(
+    layout: Annotated[str, typer.Argument(help="One of those that `data layouts` lists.")],
+    src: Annotated[Path, typer.Argument(help="Folder (or table) of the data set.")],
+    out: Annotated[Path, typer.Option(help="Manifest to write, .csv or .parquet.")],
+    classes: Annotated[
+        str | None, typer.Option(help="Class names in order, where the layout fixes none.")
+    ] = None,
+    values: Annotated[
+        str | None, typer.Option(help="image-mask: mask value of each class, e.g. '0,255'.")
+    ] = None,
+    ignore: Annotated[
+        str | None, typer.Option(help="image-mask: mask values that are ignored, e.g. '4'.")
+    ] = None,
+    patient: Annotated[
+        str | None,
+        typer.Option(help="Pattern found in every path; its group is the patient: '/(P[0-9]+)_'."),
+    ] = None,
+    split: Annotated[
+        Literal["train", "val", "test"] | None,
+        typer.Option(help="Split of images whose layout states none."),
+    ] = None,
+    mpp: Annotated[
+        float | None, typer.Option(help="Microns per pixel of images whose layout states none.")
+    ] = None,
+    part_patients: Annotated[
+        bool,
+        typer.Option(
+            "--part-patients", help="Keep published splits that divide patients (see the guide)."
+        ),
+    ] = False,
+    limit: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of masks that may be unusable.")
+    ] = 0.05,
+) -> None:
+    """Make a manifest of a public data set as it is distributed; images stay where they are."""
+    from histoweak.data.layouts.importing import import_data
+    from histoweak.data.layouts.layout import Options
+    from histoweak.data.layouts.registry import find_layout
+    from histoweak.progress import Progress
+
+    options = Options(
+        classes=() if classes is None else tuple(name.strip() for name in classes.split(",")),
+        values=None if values is None else _mask_values("--values", values),
+        ignore=() if ignore is None else _mask_values("--ignore", ignore),
+        mpp=mpp,
+        split=split or "",
+    )
+    pattern = None if patient is None else _pattern(patient)
+    with Progress() as progress:
+        imported = import_data(
+            find_layout(layout), src, out, options, patient=pattern,
+            part_patients=part_patients, limit=limit, progress=progress,
+        )  # fmt: skip
+    _report_tiles(out)
+    for note in imported.notes:
+        typer.echo(f"note: {note}")
+
+
+@app.command()
+def layouts() -> None:
+    """List the layouts of `data import`: where the data is to be had, and under what terms."""
+    from histoweak.data.layouts.registry import LAYOUTS
+
+    for layout in LAYOUTS.values():
+        typer.echo(f"{layout.name}\n    {layout.title}\n    looks like: {layout.looks_like}")
+        typer.echo(f"    from: {layout.where}\n    terms: {layout.terms}")
+
+
 def _class_set(text: str | None) -> "ClassSet | None":
     from histoweak.classes import ClassSet
 
@@ -252,3 +322,27 @@ def _summary(manifest: "Manifest", split: str) -> str:
     )
     patients = len({r.patient for r in records})
     return f"{len(records)} images of {patients} patients; with {', '.join(shares)}"
+
+
+def _mask_values(option: str, text: str) -> tuple[int, ...]:
+    from histoweak.errors import ConfigError
+
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) <= 255 for part in parts):
+        raise ConfigError(
+            f"{option} {text!r}", expected="0 to 255, separated by commas", remedy="Correct it"
+        )
+    return tuple(int(part) for part in parts)
+
+
+def _pattern(text: str) -> "re.Pattern[str]":
+    from histoweak.errors import ConfigError
+
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise ConfigError(
+            f"--patient {text!r} is no regular expression ({error})",
+            expected="for example '/(P[0-9]+)_'",
+            remedy="Correct the pattern",
+        ) from error
