@@ -6,6 +6,11 @@ DATA ?=
 OUT ?= demo
 SEED ?= 0
 
+# Debian and Ubuntu keep this part of Python in a package of its own. Root, as in a container, gets
+# it at once; anybody else is told.
+VENV_PACKAGE := { test "$$(id -u)" = 0 && apt-get update -q && apt-get install -y -q python3-venv; } \
+	|| { echo "Python lacks venv; first run: sudo apt install python3-venv" >&2; exit 1; }
+
 .PHONY: demo test lint types check clean
 
 demo: $(VENV)/ready
@@ -27,8 +32,8 @@ check: lint types test
 $(VENV)/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "histoweak needs Python 3.11 or newer; set PYTHON=python3.12, say" >&2; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
-		{ echo "no venv module; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(VENV_PACKAGE)
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'
 	@touch $@
