@@ -239,7 +239,7 @@ def _comment(method: str, recipe: str) -> str:
         if not line.startswith("#"):
             break
         lines.append(line.lstrip("# "))
-    return " ".join(lines)
+    return "\n".join(lines)
 
 
 def cli_page() -> str:
