@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from histoweak.pipeline import Run, is_leader
 from histoweak.progress import Progress
 from histoweak.recipes import DEFAULT, read_recipe
 from histoweak.stages.evaluation import held_out
+from histoweak.stages.mask_check import check_masks
 from histoweak.training.selection import require_validation, selection_of, with_selection
 
 
@@ -86,24 +88,27 @@ def run_method(
     manifest = data if isinstance(data, Manifest) else Manifest.read(Path(data))
     # Weak supervision cannot read what it does not have.
     visible = manifest if spec.pixel_supervision else manifest.without_masks()
-    # What would fail at the end of a long training is said before it, and before the run folder
-    # is bound to data that are about to be corrected.
-    visible.require_trainable()
-    held_out(visible, config.evaluation)
-    require_validation(visible, selection_of(config))
     stages = spec.load().build(config, manifest.classes)
-    run = Run(
-        Path(out),
-        visible,
-        seed,
-        method=method,
-        recipe=recipe,
-        config=config,
-        device=config.runtime.torch_device(),
-        progress=progress,
-        tensorboard=tensorboard,
-    )
-    finished = Finished(Path(out), run.execute(stages))
+    with nullcontext(progress) if progress is not None else Progress() as shown:
+        # What would fail at the end of a long training is said before it, and before the run
+        # folder is bound to data that are about to be corrected.
+        visible.require_trainable()
+        require_validation(visible, selection_of(config))
+        _, scored = held_out(visible, config.evaluation)
+        if is_leader() and not (Path(out) / "run.json").exists():
+            check_masks(scored, len(manifest.classes), config.evaluation.max_skipped, shown)
+        run = Run(
+            Path(out),
+            visible,
+            seed,
+            method=method,
+            recipe=recipe,
+            config=config,
+            device=config.runtime.torch_device(),
+            progress=shown,
+            tensorboard=tensorboard,
+        )
+        finished = Finished(Path(out), run.execute(stages))
     if is_leader():
         _keep_model(finished)
     return finished

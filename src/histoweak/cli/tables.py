@@ -17,11 +17,13 @@ def print_ladder(evaluation: Path) -> None:
     )
     names = list(figures["ladder"][0]["classes"])
     table = Table(title=protocol, title_justify="left")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for column in ("mIoU", *(f"IoU {name}" for name in names), "FwIoU", "Dice", "accuracy"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", min_width=6)
     for rung in figures["ladder"]:
         values = [rung["miou_present"], *(rung["classes"][n]["iou"] for n in names)]
         values += [rung["fwiou"], rung["mean_dice"], rung["pixel_accuracy"]]
         table.add_row(rung["name"], *("-" if v is None else f"{v:.4f}" for v in values))
-    Console().print(table)
+    console = Console()
+    # A file or a pipe has no width that figures would have to be cut to.
+    (console if console.is_terminal else Console(width=200)).print(table)

@@ -1,6 +1,7 @@
 """Train a network on crops of frames, resumably."""
 
 import logging
+import math
 import signal
 import warnings
 from collections.abc import Iterator
@@ -35,7 +36,7 @@ class _Crops(L.LightningDataModule):
             raise RuntimeError("the loader belongs to a trainer")
         world, rank = trainer.world_size, trainer.global_rank
         sampler = StepSampler(
-            lambda: trainer.current_epoch, self._chunk(), self.config.batch, rank, world
+            lambda: trainer.current_epoch, self.config.chunk, self.config.batch, rank, world
         )
         return DataLoader(
             self.dataset,
@@ -44,9 +45,6 @@ class _Crops(L.LightningDataModule):
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
         )
-
-    def _chunk(self) -> int:
-        return min(self.config.chunk, self.config.steps)
 
     def transfer_batch_to_device(self, batch, device, dataloader_idx):  # type: ignore[no-untyped-def]
         return batch.to(device)
@@ -80,17 +78,10 @@ def fit(
 
     Raises:
         TrainingError: the loss is not a number.
-        ConfigError: the batch cannot be shared among the processes, or steps among chunks, or
-            there is no such device or strategy.
+        ConfigError: the batch cannot be shared among the processes, or there is no such device or
+            strategy.
         KeyboardInterrupt: the user wants to stop.
     """
-    chunk = min(config.chunk, config.steps)
-    if config.steps % chunk:
-        raise ConfigError(
-            f"{config.steps} steps in chunks of {chunk}",
-            expected="steps that are a multiple of the chunk",
-            remedy=f"Set fit.steps={config.steps - config.steps % chunk} or another fit.chunk",
-        )
     module = TrainingModule(network, objective, config, context.seed, context.log)
     checkpoint = context.scratch / "last.ckpt"
     best = context.scratch / "best.safetensors"
@@ -107,7 +98,7 @@ def fit(
         callbacks.append(SelectBest(score, best, context.log))
     callbacks.append(KeepCheckpoint(checkpoint))
     with _without_chatter():
-        trainer = _trainer(runtime, callbacks, config.steps // chunk, config.optim.clip, context)
+        trainer = _trainer(runtime, callbacks, config, context)
         _check_batch(config.batch, trainer.num_devices * trainer.num_nodes)
         trainer.fit(
             module,
@@ -124,8 +115,7 @@ def fit(
 def _trainer(
     runtime: RuntimeConfig,
     callbacks: list[Callback],
-    chunks: int,
-    clip: float | None,
+    config: FitConfig,
     context: StageContext,
 ) -> L.Trainer:
     try:
@@ -135,9 +125,10 @@ def _trainer(
             num_nodes=runtime.num_nodes,
             strategy=runtime.strategy,
             precision=runtime.precision,  # type: ignore[arg-type]
-            max_epochs=chunks,
+            max_steps=config.steps,  # ends the last chunk, which may be shorter
+            max_epochs=math.ceil(config.steps / config.chunk),
             callbacks=callbacks,
-            gradient_clip_val=clip,
+            gradient_clip_val=config.optim.clip,
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -148,10 +139,11 @@ def _trainer(
             num_sanity_val_steps=0,
         )
     except Exception as error:  # Lightning raises many kinds; each means the same here
-        asked = ", ".join(f"{name} {value!r}" for name, value in runtime)
+        asked = ", ".join(f"{name}={value!r}" for name, value in runtime)
+        reason = str(error).partition(". ")[0]
         raise ConfigError(
-            f"Lightning refuses {asked} ({' '.join(str(error).split())})",
-            where="runtime",
+            f"Lightning refuses them ({' '.join(reason.split())})",
+            where=f"runtime {asked}",
             remedy="Correct --devices, --num-nodes or --strategy, or leave them out",
         ) from error
 
