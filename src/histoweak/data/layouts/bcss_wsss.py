@@ -20,7 +20,7 @@ ROI_NAME = re.compile(r"(?P<slide>TCGA-\w{2}-\w{4}-\w+)_xmin(?P<x>\d+)_ymin(?P<y
 
 def find(root: Path, options: Options) -> Found:
     """Find the patches: `<name of the BCSS region>+<index>[1001].png`."""
-    patches = find_patches(root, CLASSES, _fields, options.mpp)
+    patches = find_patches(root, CLASSES, _fields, None)
     return Found(CLASSES, tuple(patches.records), VALUES, notes=patches.notes)
 
 

@@ -99,4 +99,5 @@ LAYOUT = Layout(
     where="the link in the README of github.com/ThoroughImages/CAMEL; Xu et al., ICCV 2019",
     terms="none stated; do not redistribute",
     find=find,
+    takes=("mpp", "split"),
 )

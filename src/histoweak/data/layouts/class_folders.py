@@ -62,4 +62,5 @@ LAYOUT = Layout(
     where="your own data, and many public sets",
     terms="those of the data",
     find=find,
+    takes=("classes", "mpp", "split"),
 )

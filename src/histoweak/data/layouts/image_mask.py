@@ -84,4 +84,5 @@ LAYOUT = Layout(
     where="your own data",
     terms="those of the data",
     find=find,
+    takes=("classes", "values", "ignore", "mpp", "split"),
 )

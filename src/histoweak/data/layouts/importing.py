@@ -64,7 +64,9 @@ def import_data(
         ManifestError: the files are not there; the message names the nearest layout that fits.
         ImageError: too many masks cannot be used.
         OutputError: not writable, or the folder holds another data set.
+        ConfigError: an option that the layout does not use, or one that it misses.
     """
+    layout.refuse_others(options)
     found = _find(layout, root, options)
     records = found.records if patient is None else name_patients(found.records, root, patient)
     records, notes = check_patients(records, part_patients)

@@ -1,12 +1,12 @@
 """What a layout is, what it is asked, and what it finds."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from histoweak.classes import ClassSet
 from histoweak.data.manifest import Record
-from histoweak.errors import ManifestError
+from histoweak.errors import ConfigError, ManifestError
 
 
 class LayoutMismatchError(ManifestError):
@@ -64,6 +64,7 @@ class Layout:
         where: where the data is to be had.
         terms: under what terms, as far as they are stated.
         find: finds the images below a folder; raises `LayoutMismatchError` where it finds others.
+        takes: names of the options that it uses; its files decide all else.
     """
 
     name: str
@@ -72,3 +73,20 @@ class Layout:
     where: str
     terms: str
     find: Callable[[Path, Options], Found]
+    takes: tuple[str, ...] = ()
+
+    def refuse_others(self, options: Options) -> None:
+        """Refuse options that the layout would not use.
+
+        Raises:
+            ConfigError: naming the first of them.
+        """
+        for option in fields(options):
+            given = getattr(options, option.name) != option.default
+            if given and option.name not in self.takes:
+                raise ConfigError(
+                    f"--{option.name} is of no use",
+                    where=self.name,
+                    expected=", ".join(f"--{name}" for name in self.takes) or "no such option",
+                    remedy="Leave it out: the files of this layout say it themselves",
+                )

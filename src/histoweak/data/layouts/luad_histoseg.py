@@ -47,4 +47,5 @@ LAYOUT = Layout(
     "Han et al., Medical Image Analysis 80 (2022) 102487",
     terms="none stated with the data; ask its authors",
     find=find,
+    takes=("mpp",),
 )

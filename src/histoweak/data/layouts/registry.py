@@ -27,14 +27,16 @@ LAYOUTS: dict[str, Layout] = {
 
 
 def find_layout(name: str) -> Layout:
-    """Layout of a name.
+    """Layout of a name, in upper or lower case.
 
     Raises:
         ConfigError: there is none; names the nearest.
     """
-    if name in LAYOUTS:
-        return LAYOUTS[name]
-    close = difflib.get_close_matches(name.lower(), LAYOUTS, n=1)
+    wanted = name.lower()
+    if wanted in LAYOUTS:
+        return LAYOUTS[wanted]
+    begun = [known for known in LAYOUTS if known.startswith(wanted)]
+    close = begun or difflib.get_close_matches(wanted, LAYOUTS, n=1)
     raise ConfigError(
         f"unknown layout {name!r}",
         expected=f"one of {', '.join(LAYOUTS)}",

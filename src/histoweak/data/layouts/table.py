@@ -38,4 +38,5 @@ LAYOUT = Layout(
     where="your own data",
     terms="those of the data",
     find=find,
+    takes=("classes",),
 )

@@ -36,4 +36,5 @@ LAYOUT = Layout(
     where="the WSSS4LUAD challenge, wsss4luad.grand-challenge.org; Han et al., arXiv 2204.06455",
     terms="those of the challenge; see its pages",
     find=find,
+    takes=("mpp",),
 )
