@@ -65,7 +65,7 @@ def _rows(page: Path) -> Iterator[list[str]]:
     """Cells of every table row."""
     for line in _text(page).splitlines():
         if line.startswith("| "):
-            yield [cell.strip() for cell in line.strip("| ").split(" |")]
+            yield [cell.strip() for cell in line.strip()[1:-1].split(" |")]
 
 
 @pytest.mark.parametrize("name", MADE)
