@@ -17,7 +17,8 @@ class Encoder(nn.Module):
 
     Args:
         name: a timm architecture, or a hub id such as `hf-hub:owner/model`.
-        strides: reductions wanted, ascending, e.g. `(8, 16)`.
+        strides: reductions wanted, ascending, e.g. `(8, 16)`. Where several maps have one
+            reduction, as all layers of a transformer have, the last of them is taken.
         weights: None starts from scratch, `"pretrained"` asks timm for its weights (needs a
             network connection or a filled cache), anything else is a local safetensors file with
             the names of that timm architecture.
@@ -31,22 +32,28 @@ class Encoder(nn.Module):
         super().__init__()
         try:
             body: Any = timm.create_model(name, pretrained=False, features_only=True)
-        except (RuntimeError, AttributeError, AssertionError, TypeError) as error:
+        except OSError as error:
+            raise WeightsError(
+                f"encoder {name!r} cannot be fetched ({error})",
+                remedy="Connect to the network once, or name an architecture that timm knows",
+            ) from error
+        except (RuntimeError, AttributeError, AssertionError, TypeError, ValueError) as error:
             close = timm.list_models(f"*{name[:6]}*")[:3]
             raise ConfigError(
                 f"encoder {name!r}: {error}",
                 expected="an architecture that timm builds with features_only",
                 remedy=f"Try one of {close}" if close else "`timm.list_models()` names them",
             ) from error
-        reductions = list(body.feature_info.reduction())
-        missing = [s for s in strides if s not in reductions]
+        info = body.feature_info
+        index_of = dict(zip(info.reduction(), info.out_indices, strict=True))
+        missing = [s for s in strides if s not in index_of]
         if missing:
             raise ConfigError(
                 f"encoder {name!r} has no feature map of stride {missing[0]}",
-                expected=f"strides among {reductions}",
+                expected=f"strides among {list(index_of)}",
                 remedy="Choose other strides or another encoder",
             )
-        indices = tuple(reductions.index(s) for s in strides)
+        indices = tuple(index_of[s] for s in strides)
         self.body: Any = _build(name, indices, weights)
         self.strides = strides
         self.channels: tuple[int, ...] = tuple(self.body.feature_info.channels())
@@ -78,9 +85,9 @@ def _from_file(name: str, options: dict[str, Any], path: Path) -> Any:
     load_into(whole, path, drop=HEAD_PREFIXES)
     cut = timm.create_model(name, pretrained=False, **options)
     state = whole.state_dict()
-    # timm renames nested modules of some networks when it cuts them (layer1 -> layer1,
-    # features.3 -> features_3): map by joining with either separator.
+    # timm renames modules of some networks when it cuts them (stages.0 -> stages_0, or all of
+    # them below `model`): map by joining with either separator.
     flat = {key.replace(".", "_"): value for key, value in state.items()}
-    own = {key: flat[key.replace(".", "_")] for key in cut.state_dict()}
-    cut.load_state_dict(own)
+    flat |= {f"model_{key}": value for key, value in flat.items()}
+    cut.load_state_dict({key: flat[key.replace(".", "_")] for key in cut.state_dict()})
     return cut

@@ -33,8 +33,9 @@ def load_into(network: nn.Module, path: Path, *, drop: tuple[str, ...] = ()) -> 
         state = load_file(path)
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"cannot be read ({error})", where=path, remedy=remedy) from error
-    state = {name: value for name, value in state.items() if not name.startswith(drop or ("\0",))}
     own = network.state_dict()
+    # A prefix alone does not tell: `head.norm` of some networks is no part of the classifier.
+    state = {k: v for k, v in state.items() if k in own or not k.startswith(drop)}
     missing = sorted(own.keys() - state.keys())
     surplus = sorted(state.keys() - own.keys())
     shapes = [n for n in sorted(own.keys() & state.keys()) if own[n].shape != state[n].shape]
