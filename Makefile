@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?=
-OUT ?= demo
+OUT ?= demo$(if $(DATA),-$(notdir $(abspath $(DATA))))
 SEED ?= 0
 
 # Debian and Ubuntu keep this part of Python in a package of its own. Root, as in a container, gets
@@ -39,4 +39,4 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV)

@@ -82,7 +82,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: missing, too large, not YAML, or no mapping.
     """
-    remedy = "Give a YAML file of settings; `histoweak recipes` lists the shipped ones"
+    remedy = "Give a YAML file of settings; `histoweak methods` lists the shipped recipes"
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
             raise ConfigError("larger than 1 MB", where=path, remedy=remedy)
@@ -101,7 +101,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def parse_setting(text: str) -> dict[str, Any]:
-    """Turn `segmenter.lr=1e-3` into nested plain data.
+    """Turn `segmenter.fit.optim.lr=1e-3` into nested plain data.
 
     Raises:
         ConfigError: there is no `=` or no key.
@@ -111,7 +111,7 @@ def parse_setting(text: str) -> dict[str, Any]:
         raise ConfigError(
             f"{text!r} is no setting",
             where="--set",
-            expected="KEY=VALUE, for example segmenter.lr=1e-3",
+            expected="KEY=VALUE, for example segmenter.fit.optim.lr=1e-3",
             remedy="Write the setting as KEY=VALUE",
         )
     try:

@@ -222,7 +222,7 @@ def _scale(record: Record, mpp: float | None) -> float:
             f"{record.image.name} has no mpp",
             where=f"manifest row {record.row}",
             expected=f"microns per pixel, since the working scale is {mpp}",
-            remedy="Fill the mpp column, or set data.mpp=null to keep images as they are",
+            remedy="Fill the mpp column, or set frames.mpp=null to keep images as they are",
         )
     return record.mpp / mpp
 

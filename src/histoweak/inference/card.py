@@ -8,7 +8,7 @@ from typing import Any
 _CARD = """# {title}
 
 Labels every pixel of an H&E image with one of {n} tissue classes. Made with
-[histoweak](https://pypi.org/project/histoweak/) {version}.
+histoweak {version}.
 
 | | |
 | --- | --- |

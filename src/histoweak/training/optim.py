@@ -19,7 +19,9 @@ def build_optimizer(network: nn.Module, config: OptimConfig) -> torch.optim.Opti
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            key = ("encoder" in name, parameter.ndim > 1)
+            # The 3x3 convolution behind VGG's features is new, whatever weights those start from.
+            encoder = "encoder." in name and "encoder.head." not in name
+            key = (encoder, parameter.ndim > 1)
             groups.setdefault(key, []).append(parameter)
     parameters = [
         {
