@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from histoweak.cli.check import check
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from histoweak.data.manifest import Manifest, Record
 
 app = typer.Typer(help="Make, cut and split data sets.", no_args_is_help=True)
+app.command()(check)
 
 Out = Annotated[Path, typer.Option(help="Folder to write to.")]
 Workers = Annotated[int, typer.Option(min=1, help="Images worked on at once.")]

@@ -22,7 +22,7 @@ from histoweak.report.text import clean, known, number, percent
 def render(data: ReportData) -> str:
     """The report as one HTML page with nothing outside itself; equal data give equal pages."""
     data = replace(data, classes=report_classes(own := data.classes))
-    template = _environment().get_template("report.html.j2")
+    template = environment().get_template("report.html.j2")
     return template.render(
         data=data,
         replaced_colors=data.classes.colors != own.colors,
@@ -51,8 +51,9 @@ def write_report(path: Path, data: ReportData) -> None:
         working.write_text(page, encoding="utf-8", newline="\n")
 
 
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Templates of the package: all text is cleaned and escaped, unknown names are errors."""
+    made = Environment(
         loader=PackageLoader("histoweak.report"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -60,10 +61,10 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, percent=percent)
-    environment.tests["scalars"] = _all_scalars
-    environment.globals.update(charts=charts)
-    return environment
+    made.filters.update(number=number, percent=percent)
+    made.tests["scalars"] = _all_scalars
+    made.globals.update(charts=charts)
+    return made
 
 
 def _sign(index: int, classes: ClassSet) -> Markup:
