@@ -206,7 +206,10 @@ def _place(rng: np.random.Generator, low: float, high: float, side: int, length:
         return int(rng.integers(length - side, 1))
     first = max(0, int(np.ceil(high)) - side)
     last = min(length - side, int(low))
-    return int(rng.integers(first, max(first, last) + 1))
+    if first > last:
+        # A window that fills the crop and lies between pixels: half a pixel of it is cut off.
+        first = last = min(max(0, round(low)), length - side)
+    return int(rng.integers(first, last + 1))
 
 
 def _cut(array: UInt8, x: int, y: int, side: int, fill: Literal["reflect", "ignore"]) -> UInt8:
