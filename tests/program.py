@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 HEAVY = [
     "histoweak.api",
@@ -76,27 +77,39 @@ def _context() -> ForkServerContext:
     return context
 
 
-def start(*arguments: object, file_limit: int | None = None, user: int | None = None) -> Program:
+def start(
+    *arguments: object,
+    file_limit: int | None = None,
+    user: int | None = None,
+    before: Callable[[], None] | None = None,
+) -> Program:
     """Start the program.
 
     Args:
         arguments: of the command line.
         file_limit: bytes that a file may have; writing more fails as on a full disk.
         user: id of the user to become.
+        before: function of a module, called in the process before the program.
     """
     folder = Path(mkdtemp(prefix="histoweak-program-"))
     words = [str(argument) for argument in arguments]
-    process = _context().Process(target=_main, args=(words, folder, file_limit, user))
+    process = _context().Process(target=_main, args=(words, folder, file_limit, user, before))
     process.start()
     return Program(process, folder)
 
 
-def run(*arguments: object, file_limit: int | None = None, user: int | None = None) -> Ended:
+def run(*arguments: object, **limits: Any) -> Ended:
     """Run the program to its end; arguments as for `start`."""
-    return start(*arguments, file_limit=file_limit, user=user).wait()
+    return start(*arguments, **limits).wait()
 
 
-def _main(arguments: list[str], folder: Path, file_limit: int | None, user: int | None) -> None:
+def _main(
+    arguments: list[str],
+    folder: Path,
+    file_limit: int | None,
+    user: int | None,
+    before: Callable[[], None] | None,
+) -> None:
     from histoweak.cli import main
 
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
@@ -106,5 +119,7 @@ def _main(arguments: list[str], folder: Path, file_limit: int | None, user: int 
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
     if user is not None:
         os.setuid(user)
+    if before is not None:
+        before()
     sys.argv = ["histoweak", *arguments]
     main()

@@ -14,7 +14,7 @@ from tests.conftest import FIT, TINY, write_settings
 # All that a checkpoint must carry: moving average, choice by validation, a second round.
 SETTINGS = {
     **TINY["vgg-cam"],
-    "classifier": {**TINY["vgg-cam"]["classifier"], "fit": {**FIT, "ema": 0.9}},
+    "classifier": {**TINY["vgg-cam"]["classifier"], "fit": {**FIT, "ema": 0.9, "steps": 7}},
     "segmenter": {**TINY["vgg-cam"]["segmenter"], "fit": {**FIT, "select": "val-label"}},
     "self_training": {
         "teacher": {"tta": "none"},

@@ -154,20 +154,29 @@ class StepSampler(Sampler[list[Key]]):
 
     Args:
         chunk: returns the number of the current chunk (Lightning calls it an epoch).
-        steps: steps per chunk.
+        steps: steps per chunk; the last one may be shorter.
         batch: crops per step over all processes.
         rank: this process.
         world: number of processes; each takes every world-th slot.
+        total: steps of the whole training run, None for no end.
     """
 
     def __init__(
-        self, chunk: Callable[[], int], steps: int, batch: int, rank: int = 0, world: int = 1
+        self,
+        chunk: Callable[[], int],
+        steps: int,
+        batch: int,
+        rank: int = 0,
+        world: int = 1,
+        total: int | None = None,
     ) -> None:
         self.chunk, self.steps, self.batch, self.rank, self.world = chunk, steps, batch, rank, world
+        self.total = total
 
     def __iter__(self) -> Iterator[list[Key]]:
         first = self.chunk() * self.steps
-        for step in range(first, first + self.steps):
+        end = first + self.steps
+        for step in range(first, end if self.total is None else min(end, self.total)):
             yield [(step, slot) for slot in range(self.rank, self.batch, self.world)]
 
     def __len__(self) -> int:

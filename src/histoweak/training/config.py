@@ -30,14 +30,15 @@ class OptimConfig(StrictConfig):
 class FitConfig(StrictConfig):
     """Length and shape of training.
 
-    `batch` counts crops per step over all processes. A chunk of `chunk` steps is what Lightning
-    calls an epoch: after each one a checkpoint is kept and, if `select` asks for it, the
-    validation split is scored. `ema` keeps an exponential moving average of the weights with that
-    decay and returns it in place of the last weights.
+    `batch` counts crops per step over all processes. A chunk of `chunk` steps, the last one maybe
+    fewer, is what Lightning calls an epoch: after each one a checkpoint is kept and, if `select`
+    asks for it, the validation split is scored. `ema` keeps an exponential moving average of the
+    weights with that decay and returns it in place of the last weights.
 
     `select` decides which weights are returned: `last`; `val-label`, best against the *patch
     labels* of the validation split; `val-mask`, best against its *masks*, which is pixel
-    supervision through the back door and is named in every table.
+    supervision through the back door and is named in every table. Classifiers are always judged
+    by labels.
     """
 
     steps: int = Field(1000, ge=1)

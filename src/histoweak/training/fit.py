@@ -35,8 +35,15 @@ class _Crops(L.LightningDataModule):
         if trainer is None:
             raise RuntimeError("the loader belongs to a trainer")
         world, rank = trainer.world_size, trainer.global_rank
+        config = self.config
         sampler = StepSampler(
-            lambda: trainer.current_epoch, self.config.chunk, self.config.batch, rank, world
+            # Not the epoch: Lightning puts it right only after loaders have begun to fetch.
+            lambda: trainer.global_step // config.chunk,
+            min(config.chunk, config.steps),
+            config.batch,
+            rank,
+            world,
+            total=config.steps,
         )
         return DataLoader(
             self.dataset,
@@ -125,7 +132,6 @@ def _trainer(
             num_nodes=runtime.num_nodes,
             strategy=runtime.strategy,
             precision=runtime.precision,  # type: ignore[arg-type]
-            max_steps=config.steps,  # ends the last chunk, which may be shorter
             max_epochs=math.ceil(config.steps / config.chunk),
             callbacks=callbacks,
             gradient_clip_val=config.optim.clip,
