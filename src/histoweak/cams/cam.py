@@ -26,7 +26,8 @@ def class_maps(features: Tensor, weight: Tensor, bias: Tensor | None = None) -> 
 def min_max_scores(maps: Tensor) -> Tensor:
     """Negative evidence cut off, then each class scaled to [0, 1] by its own range in the image.
 
-    Relative to the image: every image reaches 1 somewhere, be its evidence strong or nil.
+    Relative to the image: any positive evidence reaches 1 somewhere, be it strong or weak. A
+    class without any, or with the same everywhere, scores 0.
 
     Args:
         maps: (B, K, h, w).

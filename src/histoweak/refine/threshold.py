@@ -13,6 +13,9 @@ from histoweak.classes import IGNORE_INDEX
 Scores = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.uint8]
 
+LEAST = 1e-6
+"""Posterior that no allowed class falls below: below the steps in which scores are stored."""
+
 
 def min_max_mask(scores: Scores, threshold: float, rest: int = IGNORE_INDEX) -> Mask:
     """Reading A: the strongest class where it reaches the threshold.
@@ -42,6 +45,25 @@ def posterior_mask(posterior: Scores, threshold: float) -> Mask:
     best = posterior.argmax(axis=0)
     sure = posterior.max(axis=0) >= threshold
     return np.where(sure, best, IGNORE_INDEX).astype(np.uint8)
+
+
+def among_allowed(posterior: Scores, allowed: npt.NDArray[np.bool_]) -> Scores:
+    """Posterior among the classes that may be present.
+
+    A lone allowed class is certain, even where the network (or the rounding of its scores) gave
+    it nothing.
+
+    Args:
+        posterior: (K, H, W), sums to 1 over K.
+        allowed: (K, H, W) bool.
+
+    Returns:
+        (K, H, W), sums to 1 over K; all 0 where no class is allowed.
+    """
+    possible = np.where(allowed, np.maximum(posterior, LEAST), 0)
+    total = possible.sum(axis=0)
+    result: Scores = (possible / np.where(total > 0, total, 1)).astype(np.float32)
+    return result
 
 
 def gate(probs: Scores, labels: npt.NDArray[np.int_], threshold: float) -> npt.NDArray[np.bool_]:

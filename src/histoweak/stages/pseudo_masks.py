@@ -16,7 +16,7 @@ from histoweak.errors import ConfigError
 from histoweak.export.png import write_index_png
 from histoweak.pipeline import Stage, StageContext
 from histoweak.refine.components import clean_mask
-from histoweak.refine.threshold import gate, min_max_mask, posterior_mask
+from histoweak.refine.threshold import among_allowed, gate, min_max_mask, posterior_mask
 from histoweak.refine.white import WhiteConfig, white_mask
 from histoweak.stages.scores import Reading, read_patch_probs, read_scores, score_file
 
@@ -135,14 +135,12 @@ def make_mask(
         reading: what the scores mean.
         classes: names `config.negative` and the value of white.
     """
-    possible = np.where(allowed, scores, 0)
     if reading == "posterior":
-        total = possible.sum(axis=0)
-        mask = posterior_mask(possible / np.maximum(total, 1e-6), config.threshold)
+        mask = posterior_mask(among_allowed(scores, allowed), config.threshold)
     else:
         negative = config.negative
         rest = IGNORE_INDEX if negative is None else classes.names.index(negative)
-        mask = min_max_mask(possible, config.threshold, rest)
+        mask = min_max_mask(np.where(allowed, scores, 0), config.threshold, rest)
     mask[~allowed.any(axis=0)] = IGNORE_INDEX
     if config.white is not None:
         mask[white_mask(image, config.white)] = classes.white_index

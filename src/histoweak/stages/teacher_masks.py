@@ -19,7 +19,7 @@ from histoweak.export.png import write_index_png
 from histoweak.inference.model import load_model
 from histoweak.inference.tta import Tta
 from histoweak.pipeline import Stage, StageContext
-from histoweak.refine.threshold import posterior_mask
+from histoweak.refine.threshold import among_allowed, posterior_mask
 from histoweak.refine.white import WhiteConfig, white_mask
 from histoweak.stages.pseudo_masks import allowed_classes, mask_file
 from histoweak.training.config import RuntimeConfig
@@ -74,8 +74,6 @@ def teach(probs: npt.NDArray[np.float32], allowed: npt.NDArray[np.bool_], thresh
         allowed: (K, H, W) bool; pixels that no patch speaks for are ignored.
         threshold: posterior that a pixel needs, after the classes not allowed are taken out.
     """
-    possible = np.where(allowed, probs, 0)
-    total = np.maximum(possible.sum(axis=0), 1e-6)
-    mask = posterior_mask(possible / total, threshold)
+    mask = posterior_mask(among_allowed(probs, allowed), threshold)
     mask[~allowed.any(axis=0)] = IGNORE_INDEX
     return mask
