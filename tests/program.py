@@ -80,7 +80,6 @@ def _context() -> ForkServerContext:
 def start(
     *arguments: object,
     file_limit: int | None = None,
-    user: int | None = None,
     before: Callable[[], None] | None = None,
 ) -> Program:
     """Start the program.
@@ -88,12 +87,11 @@ def start(
     Args:
         arguments: of the command line.
         file_limit: bytes that a file may have; writing more fails as on a full disk.
-        user: id of the user to become.
         before: function of a module, called in the process before the program.
     """
     folder = Path(mkdtemp(prefix="histoweak-program-"))
     words = [str(argument) for argument in arguments]
-    process = _context().Process(target=_main, args=(words, folder, file_limit, user, before))
+    process = _context().Process(target=_main, args=(words, folder, file_limit, before))
     process.start()
     return Program(process, folder)
 
@@ -117,8 +115,6 @@ def _main(
         os.dup2(file, descriptor)
     if file_limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
-    if user is not None:
-        os.setuid(user)
     if before is not None:
         before()
     sys.argv = ["histoweak", *arguments]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -157,6 +158,13 @@ def test_best_weights_are_returned_and_survive_a_failure(training: Training) -> 
     best = weight(training(score=lambda network: next(scores), select="val-label", steps=9))
     # Weights after step 5, as the objective saw them at step 6 of either attempt.
     np.testing.assert_array_equal(best, training.seen[6].numpy())
+
+
+def test_loader_processes_get_no_copy_of_the_pixels(dataset: CropDataset) -> None:
+    assert dataset.store.frames[-1].offset * 3 > 100_000
+    assert len(text := pickle.dumps(dataset)) < 20_000
+    copied = pickle.loads(text)  # noqa: S301 - of our own making
+    assert torch.equal(copied[3, 1].image, dataset[3, 1].image)
 
 
 def test_interruption_is_passed_on(training: Training) -> None:

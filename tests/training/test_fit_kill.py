@@ -31,9 +31,7 @@ def arguments(phantom: Path, out: Path) -> list[object]:
 
 def weights(run: Path) -> dict[str, str]:
     """SHA-256 of each network that the run has trained."""
-    found = sorted((run / "stages").glob("*/model/model.safetensors")) + [
-        run / "model" / "model.safetensors"
-    ]
+    found = [*(run / "stages").glob("*/model/*.safetensors"), *run.glob("model/*.safetensors")]
     return {
         str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest() for path in found
     }

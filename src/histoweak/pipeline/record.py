@@ -55,12 +55,13 @@ class RunRecord:
         """Move the record of the run before to `history.jsonl` and write this one.
 
         Raises:
-            OutputError: the folder holds a run on other data.
+            OutputError: the folder holds finished stages of a run on other data.
             OSError: the folder cannot be written.
         """
         before = read_run(self._folder / RUN_FILE)
         if before is not None:
-            _check_same_data(self._folder, before["data"], self._content["data"])
+            if any((self._folder / "stages").glob("*")):  # else nothing is there to be mixed
+                _check_same_data(self._folder, before["data"], self._content["data"])
             append_line(self._folder / HISTORY_FILE, json.dumps(before))
         self._write()
 

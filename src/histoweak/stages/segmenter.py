@@ -1,6 +1,6 @@
 """Stage `segmenter`: train a segmentation network on masks of the training frames."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -79,7 +79,7 @@ def _run(
         seed=context.seed,
         n_classes=len(classes),
         balance=config.balance,
-        mask_of=store.mask if supervised else png_masks(context.inputs[masks]),
+        mask_of=store.mask if supervised else PngMasks(context.inputs[masks]),
     )
     records = context.manifest.split("val")
 
@@ -108,16 +108,22 @@ def _run(
     keep_model(model, context.out)
 
 
-def png_masks(folder: Path) -> Callable[[int], npt.NDArray[np.uint8]]:
-    """Return a reader of the masks that a stage wrote, one PNG per frame, kept once read."""
-    kept: dict[int, npt.NDArray[np.uint8]] = {}
+class PngMasks:
+    """Reads the masks that a stage wrote, one PNG per frame, and keeps them.
 
-    def read(index: int) -> npt.NDArray[np.uint8]:
-        if index not in kept:
-            kept[index] = np.asarray(Image.open(folder / mask_file(index)))
-        return kept[index]
+    Args:
+        folder: artefact of the stage.
+    """
 
-    return read
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._kept: dict[int, npt.NDArray[np.uint8]] = {}
+
+    def __call__(self, index: int) -> npt.NDArray[np.uint8]:
+        """(H, W) uint8 mask of the frame at an index."""
+        if index not in self._kept:
+            self._kept[index] = np.asarray(Image.open(self.folder / mask_file(index)))
+        return self._kept[index]
 
 
 def validation_score(model: TissueModel, records: Sequence[Record], select: Select) -> float:
