@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from skimage.color import rgb2lab
 
 from histoweak.classes import PALETTE, ClassSet
+from histoweak.metrics.choice import choose_samples
 from histoweak.report import Curve, EvidenceCell, EvidenceTable, LadderRow, Protocol, ReportData
 from histoweak.report.charts import Bar, bars
 from histoweak.report.colors import DEFICIENCIES, least_distance, report_classes
-from histoweak.report.gallery import choose_samples, sample_tiles
+from histoweak.report.gallery import sample_tiles
 from histoweak.report.lines import curves
 from histoweak.report.text import clean, percent, shorten
 from tests.report.fake import CLASSES, PROTOCOL, sample

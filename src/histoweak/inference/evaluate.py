@@ -90,7 +90,7 @@ def evaluate_model(
 
     n_classes = len(model.classes)
     skips = Skips(len(records), max_skipped, log)
-    read = partial(_read_pair, n_classes)
+    read = partial(read_pair, n_classes)
     return _evaluate(records, n_classes, read, label, skips, progress)
 
 
@@ -164,7 +164,13 @@ def _evaluate(
     return Evaluation(patients, len(records) - len(skips), tuple(skips.reasons))
 
 
-def _read_pair(n_classes: int, record: Record) -> Pair:
+def read_pair(n_classes: int, record: Record) -> Pair:
+    """Image (H, W, 3) and true mask (H, W) of a manifest row.
+
+    Raises:
+        ManifestError: the row has no mask.
+        ImageError: one of the two cannot be read, or their sizes differ.
+    """
     image = read_image(record.image)
     return image, read_mask(_mask(record), n_classes, (image.shape[0], image.shape[1]))
 

@@ -72,6 +72,7 @@ def build(config: Config, classes: ClassSet) -> Sequence[Stage]:
             runtime,
             segmenters=names,
             cam=config.scores,
+            pseudo=config.pseudo_masks,
             selection=selection_of(config),
         ),
     ]

@@ -4,6 +4,7 @@
 numbers and arrays; it knows nothing of methods, runs or networks.
 """
 
+from histoweak.metrics.choice import choose_samples
 from histoweak.report.data import (
     Curve,
     EvidenceCell,
@@ -17,7 +18,6 @@ from histoweak.report.data import (
     Sample,
     Spread,
 )
-from histoweak.report.gallery import choose_samples
 from histoweak.report.render import render, write_report
 
 __all__ = [

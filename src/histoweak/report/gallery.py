@@ -1,8 +1,8 @@
-"""Pictures of single patches: which to show, and how each is drawn and embedded."""
+"""Pictures of single patches: how each is drawn and embedded."""
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,7 @@ from PIL import Image
 
 from histoweak.classes import IGNORE_INDEX, ClassSet
 from histoweak.export.png import heatmap, overlay
-from histoweak.report.data import Gallery, Pixels, Sample, Score, Scores
-from histoweak.report.text import known
+from histoweak.report.data import Gallery, Pixels, Sample, Scores
 
 TILE_WIDTH = 320
 SCORE_WIDTH = 160
@@ -43,30 +42,6 @@ class GalleryView:
     title: str
     reading: str
     samples: tuple[tuple[Sample, tuple[Tile, ...]], ...]
-
-
-def choose_samples(mious: Sequence[Score], n: int = 3) -> dict[str, tuple[int, ...]]:
-    """Positions of the best, the median and the worst patches, none in two groups.
-
-    Args:
-        mious: mean IoU of each patch; patches without one are never chosen. Equal ones keep
-            their order, so the choice is the same at every call.
-        n: patches in each group; fewer where there are not 3n patches.
-
-    Returns:
-        "best" (best first), "median" and "worst" (worst first).
-    """
-    scored = [(value, i) for i, value in enumerate(mious) if value is not None and known(value)]
-    order = [i for _, i in sorted(scored, key=lambda item: (-item[0], item[1]))]
-    n = min(n, (len(order) + 2) // 3)
-    best, worst = order[:n], order[max(n, len(order) - n) :]
-    between = order[n : len(order) - len(worst)]
-    start = max(0, (len(between) - n) // 2)
-    return {
-        "best": tuple(best),
-        "median": tuple(between[start : start + n]),
-        "worst": tuple(reversed(worst)),
-    }
 
 
 def gallery_view(gallery: Gallery, classes: ClassSet) -> GalleryView:

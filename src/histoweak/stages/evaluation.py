@@ -1,38 +1,67 @@
 """Stage `evaluation`: score every rung of the ladder on held-out images, each at its own size.
 
 CAM (argmax of one plain pass), pseudo-mask (the refined scores), segmenter: all three predict
-the held-out images without their labels, so that their figures can be compared.
+the held-out images without their labels, so that their figures can be compared. Where there is a
+classifier, what it says of each patch and where it looks is judged from the same passes.
+
+`evaluation.json` holds, besides the protocol of the figures (`split`, `gate`, `tta`, `selection`,
+`seed`, counts of `images` and `skipped`, and `truth_digest`, which is equal for two runs that
+were scored on the same masks):
+
+- `ladder`, one entry per rung: `name`, `tta`, `metrics.scores.summary`, `image_averaged_miou`,
+  `boundary` (`mean_f`, `mean_iou`, `classes`; null where no image has a known fine scale),
+  `patients` (one confusion matrix each) and `by_patient` (`images`, `image_averaged_miou`, and the
+  tallies of `metrics.boundary.BoundaryTally`);
+- `classification`: exact scores over the labelled patches, with `intervals` [low, high];
+- `evidence`: `classes` and `mean` with the scores of `metrics.evidence`, `pixels` with the ranking
+  measures of single pixels, `patients` with the tallies (`fields` names their columns), and
+  `cells` with the analysis of misclassified patches by `rule`;
+- `pseudo_masks`: quality on these images at the `threshold` of the training masks;
+- `faithfulness`: insertion and deletion on a few images;
+- `per_image`: the mIoU of the last rung.
+
+Intervals are 95 % bootstrap intervals over patients. Nothing depends on the clock or the machine's
+speed: the same run gives the same file.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 from pydantic import Field
 
-from histoweak.classes import IGNORE_INDEX
 from histoweak.config import StrictConfig
-from histoweak.data.images import read_image, read_mask
 from histoweak.data.manifest import Manifest, Record
 from histoweak.data.skips import Skips
+from histoweak.data.table import write_table
 from histoweak.errors import ManifestError
 from histoweak.export.png import write_index_png
+from histoweak.inference.evaluate import read_pair
 from histoweak.inference.model import TissueModel, load_model
+from histoweak.inference.readahead import read_ahead
 from histoweak.inference.tta import Tta
 from histoweak.metrics.confusion import ConfusionMatrix
-from histoweak.metrics.groups import Grouped, confusions_to_dict
-from histoweak.metrics.scores import summary
-from histoweak.pipeline import Stage, StageContext
-from histoweak.stages.scores import ScoresConfig, write_scores
+from histoweak.metrics.ratio import plain
+from histoweak.metrics.scores import miou_present
+from histoweak.pipeline import Stage, StageContext, atomic_write_text
+from histoweak.refine.white import WhiteConfig
+from histoweak.stages.evidence import EvidenceSums
+from histoweak.stages.faithfulness import Faithfulness
+from histoweak.stages.pseudo_masks import PseudoMaskConfig
+from histoweak.stages.pseudo_quality import PseudoMaskTally
+from histoweak.stages.rungs import RungTally
+from histoweak.stages.samples import write_samples
+from histoweak.stages.scores import ScoresConfig
+from histoweak.stages.view import Patch, View, Viewer
 from histoweak.training.config import RuntimeConfig, Select
 
 UInt8 = npt.NDArray[np.uint8]
+Predict = Callable[[UInt8, float | None, View | None], UInt8]
 
 
 class EvaluationConfig(StrictConfig):
@@ -40,6 +69,11 @@ class EvaluationConfig(StrictConfig):
 
     `split` is scored (`test`, or `val` where there is no test split, when null); segmenters
     predict with `tta`; `samples` images are kept with all intermediate pictures for the report.
+    Boundaries of the `last` rung, of `all` or of `none` are compared at `tolerance_um` microns, on
+    images whose pixels are known to be no larger. `evidence` judges where the classifier looks: a
+    patch has right evidence when, for each of its classes, the share `evidence_energy` of the
+    scores lies on the tissue and scores from 0.5 on overlap it by an IoU of `evidence_iou`.
+    Insertion and deletion are tried on `faithfulness` images, drawn with the seed.
     """
 
     split: Literal["val", "test"] | None = None
@@ -47,14 +81,34 @@ class EvaluationConfig(StrictConfig):
     tile: int = Field(1024, ge=64)
     samples: int = Field(9, ge=0)
     max_skipped: float = Field(0.05, ge=0, le=1)
+    boundary: Literal["last", "all", "none"] = "last"
+    tolerance_um: float = Field(5.0, gt=0, allow_inf_nan=False)
+    evidence: bool = True
+    evidence_energy: float = Field(0.5, ge=0, le=1)
+    evidence_iou: float = Field(0.3, ge=0, le=1)
+    faithfulness: int = Field(4, ge=0)
+
+
+class EvaluationSetting(StrictConfig):
+    """All that decides the figures: the settings, and what the method adds to them.
+
+    `selection` is what chose the checkpoint, for the tables; `cam` and `pseudo` are the settings
+    of scores and pseudo-masks, null for methods without them.
+    """
+
+    evaluation: EvaluationConfig
+    selection: Select
+    cam: ScoresConfig | None = None
+    pseudo: PseudoMaskConfig | None = None
 
 
 @dataclass(frozen=True)
 class Rung:
-    """One step of the ladder: its name and how it predicts an image."""
+    """One step of the ladder: its name, its test-time augmentation, and how it predicts."""
 
     name: str
-    predict: Callable[[UInt8, float | None], UInt8]
+    tta: Tta
+    predict: Predict
 
 
 def evaluation_stage(
@@ -64,11 +118,12 @@ def evaluation_stage(
     segmenters: Sequence[str],
     cam: ScoresConfig | None,
     selection: Select,
+    pseudo: PseudoMaskConfig | None = None,
 ) -> Stage:
     """Make the stage.
 
-    Its artefact holds `evaluation.json`, `predictions/` (index PNGs of the last rung) and
-    `samples/` for the report.
+    Its artefact holds `evaluation.json`, `predictions/` (index PNGs of the last rung), `samples/`
+    for the report and, where there is a classifier, `patches.csv` (what it said of each patch).
 
     Args:
         config: its settings.
@@ -76,10 +131,12 @@ def evaluation_stage(
         segmenters: stages whose `model/` is scored, in order.
         cam: settings of the scores; None for methods without a classifier.
         selection: what chose the checkpoint, for the tables.
+        pseudo: settings of the pseudo-masks; None where scores do not become any.
     """
+    setting = EvaluationSetting(evaluation=config, selection=selection, cam=cam, pseudo=pseudo)
     inputs = (*(["classifier"] if cam else []), *segmenters)
-    run = partial(_run, config, runtime, tuple(segmenters), cam, selection)
-    return Stage("evaluation", config, inputs, run)
+    run = partial(_run, setting, runtime, tuple(segmenters))
+    return Stage("evaluation", setting, inputs, run, version=2)
 
 
 def held_out(manifest: Manifest, config: EvaluationConfig) -> tuple[str, list[Record]]:
@@ -101,121 +158,165 @@ def held_out(manifest: Manifest, config: EvaluationConfig) -> tuple[str, list[Re
 
 
 def _run(
-    config: EvaluationConfig,
+    setting: EvaluationSetting,
     runtime: RuntimeConfig,
     segmenters: tuple[str, ...],
-    cam: ScoresConfig | None,
-    selection: Select,
     context: StageContext,
 ) -> None:
-    manifest = context.manifest
-    split, records = held_out(manifest, config)
+    config, classes = setting.evaluation, context.manifest.classes
+    split, records = held_out(context.manifest, config)
     device = runtime.torch_device()
-    rungs: list[Rung] = []
-    classifier: TissueModel | None = None
-    if cam is not None:
+    models = {n: load_model(context.inputs[n] / "model", device=device) for n in segmenters}
+    rungs = [Rung(name, config.tta, _segmenter(m, config)) for name, m in models.items()]
+    judge = None
+    if setting.cam is not None:
         classifier = load_model(context.inputs["classifier"] / "model", device=device)
-        rungs += cam_rungs(classifier, cam, config)
-    for name in segmenters:
-        model = load_model(context.inputs[name] / "model", device=device)
-        rungs.append(Rung(name, _predictor(model, config.tta, config.tile)))
-    n_classes = len(manifest.classes)
-    tallies = {rung.name: Grouped(lambda: ConfusionMatrix(n_classes)) for rung in rungs}
-    per_image: list[dict[str, Any]] = []
-    predictions = context.out / "predictions"
-    predictions.mkdir(exist_ok=True)
-    skips = Skips(len(records), config.max_skipped, context.out / "skipped.csv")
-    for index, record in context.progress.track(enumerate(records), len(records), "evaluating"):
-        with skips.catch(record.image):
-            image, truth = _read(record, n_classes)
-            for rung in rungs:
-                mask = rung.predict(image, record.mpp)
-                tallies[rung.name][record.patient].update(mask, truth)
-            own = ConfusionMatrix(n_classes)
-            own.update(mask, truth)
-            name = f"{index:06d}.png"
-            write_index_png(predictions / name, mask, manifest.classes)
-            miou = summary(own, manifest.classes.names)["miou_present"]
-            about = {"index": index, "image": str(record.image), "patient": record.patient}
-            per_image.append({**about, "miou": miou})
-    if len(skips):
-        skips.write(context.out / "skipped.csv")
-    figures = {
-        "classes": manifest.classes.to_dict(),
+        viewer = Viewer(classifier, setting.cam, config.tile)
+        rungs = [*classifier_rungs(setting.cam), *rungs]
+        judge = Judge(setting, viewer, context, len(records))
+    scored = _score(config, context, records, rungs, judge)
+    figures: dict[str, Any] = {
+        "classes": classes.to_dict(),
         "split": split,
         "gate": "none",
         "tta": config.tta,
-        "images": len(per_image),
-        "skipped": len(skips),
+        **scored.counts(),
         "seed": context.seed,
-        "selection": selection,
-        "ladder": [_figures(name, by, manifest.classes.names) for name, by in tallies.items()],
-        "per_image": per_image,
+        "selection": setting.selection,
+        "ladder": [
+            {"name": rung.name, "tta": rung.tta, **tally.figures(classes.names)}
+            for rung, tally in zip(rungs, scored.tallies, strict=True)
+        ],
+        **(judge.figures() if judge else {}),
+        "per_image": scored.per_image,
     }
-    _write_samples(config, context, records, per_image, classifier, cam, predictions)
-    (context.out / "evaluation.json").write_text(json.dumps(figures, indent=2), encoding="utf-8")
+    if judge is not None and judge.sums is not None:
+        write_table(context.out / "patches.csv", judge.sums.table())
+    seen = (judge.viewer, judge.pseudo) if judge else (None, None)
+    write_samples(context.out, config.samples, records, scored.per_image, classes, *seen)
+    atomic_write_text(context.out / "evaluation.json", json.dumps(figures, indent=2))
 
 
-def cam_rungs(classifier: TissueModel, cam: ScoresConfig, config: EvaluationConfig) -> list[Rung]:
+def classifier_rungs(cam: ScoresConfig) -> list[Rung]:
     """The two rungs below the segmenter: the plain CAM, and its refined scores."""
     return [
-        Rung("CAM", _predictor(classifier, "none", config.tile)),
-        Rung("pseudo-mask", _predictor(classifier, cam.tta, config.tile)),
+        Rung("CAM", "none", lambda image, mpp, view: _seen(view).cam()),
+        Rung("pseudo-mask", cam.tta, lambda image, mpp, view: _seen(view).refined()),
     ]
 
 
-def _predictor(model: TissueModel, tta: Tta, tile: int) -> Callable[[UInt8, float | None], UInt8]:
-    def predict(image: UInt8, mpp: float | None) -> UInt8:
-        return model.predict(image, mpp, tta=tta, tile=tile).array
+def _seen(view: View | None) -> View:
+    if view is None:
+        raise ValueError("the rungs of a classifier need its view")
+    return view
+
+
+def _segmenter(model: TissueModel, config: EvaluationConfig) -> Predict:
+    def predict(image: UInt8, mpp: float | None, view: View | None) -> UInt8:
+        return model.predict(image, mpp, tta=config.tta, tile=config.tile).array
 
     return predict
 
 
-def _read(record: Record, n_classes: int) -> tuple[UInt8, UInt8]:
-    image = read_image(record.image)
-    if record.mask is None:
-        raise ValueError("records without masks were left out")
-    return image, read_mask(record.mask, n_classes, image.shape[:2])
+class Judge:
+    """Everything that is measured of the classifier.
+
+    Args:
+        setting: what to measure.
+        viewer: the classifier.
+        context: gives seed and classes.
+        total: number of images.
+    """
+
+    def __init__(
+        self, setting: EvaluationSetting, viewer: Viewer, context: StageContext, total: int
+    ) -> None:
+        config, classes, cam = setting.evaluation, context.manifest.classes, viewer.cam
+        self.viewer = viewer
+        self.pseudo = (
+            PseudoMaskTally(setting.pseudo, cam.reading, classes) if setting.pseudo else None
+        )
+        white = (setting.pseudo and setting.pseudo.white) or WhiteConfig()
+        rule = (config.evidence_energy, config.evidence_iou)
+        self.sums = EvidenceSums(classes.names, *rule, white) if config.evidence else None
+        self.faithfulness = Faithfulness(viewer, config.faithfulness, total, context.seed)
+
+    def update(self, index: int, record: Record, image: UInt8, truth: UInt8, view: View) -> None:
+        """Count one image."""
+        if self.pseudo is not None or self.sums is not None:
+            patch = Patch.of(record, image, truth, view)
+            if self.pseudo is not None:
+                self.pseudo.update(patch)
+            if self.sums is not None:
+                self.sums.update(patch)
+        self.faithfulness.update(index, str(record.image), image, record.mpp, view)
+
+    def figures(self) -> dict[str, Any]:
+        """The parts of `evaluation.json` on the classifier; null for what was not measured."""
+        cam = {"tta": self.viewer.cam.tta, "reading": self.viewer.cam.reading}
+        labels = self.sums.classification() if self.sums else None
+        return {
+            "classification": labels and {"tta": cam["tta"], **labels},
+            "evidence": {**cam, **self.sums.figures()} if self.sums else None,
+            "pseudo_masks": {**cam, **self.pseudo.figures()} if self.pseudo else None,
+            "faithfulness": self.faithfulness.figures(),
+        }
 
 
-def _figures(name: str, by: Grouped[ConfusionMatrix], names: tuple[str, ...]) -> dict[str, Any]:
-    return {"name": name, **summary(by.total(), names), "patients": confusions_to_dict(by)}
+@dataclass(frozen=True)
+class Scored:
+    """What the pass over the images left: one tally per rung, and a row per image."""
+
+    tallies: list[RungTally]
+    per_image: list[dict[str, Any]]
+    skipped: int
+    truth_digest: str
+
+    def counts(self) -> dict[str, Any]:
+        """How many images stand behind the figures, and which."""
+        images = len(self.per_image)
+        return {"images": images, "skipped": self.skipped, "truth_digest": self.truth_digest}
 
 
-def _write_samples(
+def _score(
     config: EvaluationConfig,
     context: StageContext,
     records: Sequence[Record],
-    per_image: list[dict[str, Any]],
-    classifier: TissueModel | None,
-    cam: ScoresConfig | None,
-    predictions: Path,
-) -> None:
-    """Keep best, median and worst images with everything the report shows of them."""
-    ranked = sorted((p for p in per_image if p["miou"] is not None), key=lambda p: p["miou"])
-    third = max(1, config.samples // 3)
-    middle = max(0, len(ranked) // 2 - third // 2)
-    chosen = {"worst": ranked[:third], "median": ranked[middle : middle + third]}
-    chosen["best"] = ranked[::-1][:third]
-    if not config.samples:
-        return
-    for group, items in chosen.items():
-        for place, item in enumerate(items):
-            folder = context.out / "samples" / f"{group}-{place}"
-            folder.mkdir(parents=True, exist_ok=True)
-            record = records[item["index"]]
-            image, truth = _read(record, len(context.manifest.classes))
-            Image.fromarray(image).save(folder / "image.png")
-            classes = context.manifest.classes
-            write_index_png(folder / "truth.png", truth, classes)
-            source = predictions / f"{item['index']:06d}.png"
-            (folder / "prediction.png").write_bytes(source.read_bytes())
-            if classifier is not None and cam is not None:
-                scores = classifier.probs(image, record.mpp, tta=cam.tta, tile=config.tile)
-                write_scores(folder / "scores.tif", scores)
-                sure = np.where(scores.max(axis=0) >= 0.70, scores.argmax(axis=0), IGNORE_INDEX)
-                size = image.shape[1], image.shape[0]
-                enlarged = Image.fromarray(sure.astype(np.uint8)).resize(size, 0)
-                write_index_png(folder / "pseudo_mask.png", np.asarray(enlarged), classes)
-            about = {"image": record.image.stem, "patient": record.patient, "miou": item["miou"]}
-            (folder / "sample.json").write_text(json.dumps({**about, "group": group}))
+    rungs: Sequence[Rung],
+    judge: Judge | None,
+) -> Scored:
+    classes, tolerance = context.manifest.classes, config.tolerance_um
+    bounded = {"all": len(rungs), "last": 1, "none": 0}[config.boundary]
+    tallies = [
+        RungTally(len(classes), tolerance if left <= bounded else None)
+        for left in range(len(rungs), 0, -1)
+    ]
+    predictions = context.out / "predictions"
+    skips = Skips(len(records), config.max_skipped, context.out / "skipped.csv")
+    per_image: list[dict[str, Any]] = []
+    digest = hashlib.sha256()
+    pairs = read_ahead(records, partial(read_pair, len(classes)))
+    shown = context.progress.track(enumerate(pairs), len(records), "evaluating")
+    for index, (record, reading) in shown:
+        with skips.catch(record.image):
+            image, truth = reading.result()
+            view = judge.viewer(image, record.mpp) if judge else None
+            masks = [rung.predict(image, record.mpp, view) for rung in rungs]
+            for tally, mask in zip(tallies, masks, strict=True):
+                tally.update(record.patient, mask, truth, record.mpp)
+            if judge is not None and view is not None:
+                judge.update(index, record, image, truth, view)
+            write_index_png(predictions / f"{index:06d}.png", masks[-1], classes)
+            about = {"index": index, "image": str(record.image), "patient": record.patient}
+            per_image.append({**about, "miou": _miou(masks[-1], truth, len(classes))})
+            name = [record.image.name, record.patient, truth.shape]
+            digest.update(json.dumps(name).encode() + truth.tobytes())
+    skips.write(context.out / "skipped.csv")
+    return Scored(tallies, per_image, len(skips), digest.hexdigest())
+
+
+def _miou(mask: UInt8, truth: UInt8, n_classes: int) -> float | None:
+    own = ConfusionMatrix(n_classes)
+    own.update(mask, truth)
+    value: float | None = plain(miou_present(own))
+    return value
