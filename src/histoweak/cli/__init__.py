@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from histoweak import __version__
+from histoweak.cli.compare import compare
 from histoweak.cli.data import app as data_app
 from histoweak.cli.demo import demo
 from histoweak.cli.evaluate import evaluate
@@ -28,6 +29,7 @@ app.command()(demo)
 app.command()(run)
 app.command()(predict)
 app.command()(evaluate)
+app.command()(compare)
 app.command()(report)
 app.command()(methods)
 app.add_typer(data_app, name="data")

@@ -1,10 +1,11 @@
-"""`histoweak evaluate`: score a model, or masks that lie in a folder."""
+"""`histoweak evaluate`: score a model, masks that lie in a folder, or a run's pseudo-masks."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from histoweak.cli.audit import audit
 from histoweak.cli.predict import BATCH, CLASSIFIER, DEVICE, TILE, TTA
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ def evaluate(
     ] = None,
     pred: Annotated[
         Path | None, typer.Option(help="In place of a model: folder of index PNGs, by image name.")
+    ] = None,
+    pseudo_masks: Annotated[
+        Path | None,
+        typer.Option(help="In place of a model: run whose training masks are compared with true."),
     ] = None,
     split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test",
     tta: Annotated[str, TTA] = "none",
@@ -41,23 +46,30 @@ def evaluate(
 ) -> None:
     """Score pixels on one split, all images in one confusion matrix, each at its own size.
 
-    Pixels whose truth is 255 are not scored; pixels left without a class are misses. Exit code: 0,
-    or 5 when more images than --max-skipped cannot be used; others as for every command.
+    Pixels whose truth is 255 are not scored; pixels left without a class are misses. With
+    --pseudo-masks, what a segmenter was trained on is compared with the masks of the train rows,
+    which the run itself never saw. Exit code: 0, or 5 when more images than --max-skipped cannot
+    be used; others as for every command.
     """
     from rich.console import Console
 
+    from histoweak.cli.tables import write_json
     from histoweak.data.manifest import Manifest
     from histoweak.errors import ConfigError
     from histoweak.inference.evaluate import evaluate_masks, require_masks
     from histoweak.progress import Progress
 
-    if (model is None) == (pred is None):
+    given = [thing for thing in (model, pred, pseudo_masks) if thing is not None]
+    if len(given) != 1:
         raise ConfigError(
-            "two things to score" if pred else "nothing to score",
-            expected="either a model or --pred DIR",
+            "two things to score" if given else "nothing to score",
+            expected="a model, --pred DIR or --pseudo-masks RUN",
             remedy="Give one of them",
         )
     manifest = Manifest.read(data)
+    if pseudo_masks is not None:
+        audit(pseudo_masks, manifest, json_)
+        return
     records = _rows(manifest, split)
     require_masks(records, data)
     protocol: dict[str, Any] = {"split": split}
@@ -79,7 +91,7 @@ def evaluate(
     for path, reason in result.skipped:
         typer.echo(f"skipped: {str(path)!r}: {reason}", err=True)
     if json_ is not None:
-        _write_json(json_, figures)
+        write_json(json_, figures)
 
 
 def _rows(manifest: "Manifest", split: str) -> "tuple[Record, ...]":
@@ -158,39 +170,19 @@ def score_table(figures: dict[str, Any]) -> "Table":
     from rich.markup import escape
     from rich.table import Table
 
-    words = {
-        "gate": "gate",
-        "tta": "test-time augmentation",
-        "selection": "checkpoint",
-        "split": "split",
-        "seed": "seed",
-    }
-    said = [f"{w} {'unknown' if figures[k] is None else figures[k]}" for k, w in words.items()]
+    from histoweak.cli.tables import cell, protocol_line
+
     skipped = f" ({figures['skipped']} skipped)" if figures["skipped"] else ""
-    title = f"{', '.join(said)}; {figures['images']} images{skipped}, one confusion matrix"
+    title = f"{protocol_line(figures)}; {figures['images']} images{skipped}, one confusion matrix"
     table = Table(title=escape(title), title_justify="left")
     for column in ("class", "IoU", "Dice", "recall", "precision"):
         table.add_column(column, justify="left" if column == "class" else "right")
     rung = figures["ladder"][0]
     for name, scores in rung["classes"].items():
         cells = (scores[key] for key in ("iou", "dice", "recall", "precision"))
-        table.add_row(escape(name), *map(_cell, cells))
+        table.add_row(escape(name), *map(cell, cells))
     table.add_section()
-    table.add_row("mean", *(_cell(rung[key]) for key in ("miou_present", "mean_dice")))
-    table.add_row("frequency-weighted IoU (FwIoU)", _cell(rung["fwiou"]))
-    table.add_row("pixel accuracy", _cell(rung["pixel_accuracy"]))
+    table.add_row("mean", *(cell(rung[key]) for key in ("miou_present", "mean_dice")))
+    table.add_row("frequency-weighted IoU (FwIoU)", cell(rung["fwiou"]))
+    table.add_row("pixel accuracy", cell(rung["pixel_accuracy"]))
     return table
-
-
-def _cell(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
-
-
-def _write_json(path: Path, figures: dict[str, Any]) -> None:
-    import json
-
-    from histoweak.data.files import replacing
-
-    with replacing(path) as temporary:
-        text = json.dumps(figures, indent=2, ensure_ascii=False)
-        temporary.write_text(text + "\n", encoding="utf-8")

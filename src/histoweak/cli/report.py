@@ -6,8 +6,14 @@ from typing import Annotated
 import typer
 
 
-def report(run: Annotated[Path, typer.Argument(help="Run folder.")]) -> None:
+def report(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="Another run on the same data to show beside it, as `supervised`."),
+    ] = None,
+) -> None:
     """Write report.html of a finished run."""
     from histoweak.report.from_run import report_run
 
-    typer.echo(f"report: {report_run(run)}")
+    typer.echo(f"report: {report_run(run, reference)}")
