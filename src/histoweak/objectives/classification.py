@@ -12,6 +12,8 @@ def multilabel_loss(logits: Tensor, labels: Tensor, class_weights: Tensor | None
         labels: (N, K) in {0, 1}.
         class_weights: (K,) weights, or None.
     """
+    if not len(logits):
+        return logits.sum() * 0
     return F.binary_cross_entropy_with_logits(logits, labels, weight=class_weights)
 
 
