@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from histoweak.classes import IGNORE_INDEX
-from histoweak.data.images import read_image, read_mask
+from histoweak.data.images import MAX_PIXELS, read_image, read_mask
 from histoweak.data.manifest import Record
 from histoweak.data.rescale import rescale_image, rescaled_size
 from histoweak.data.skips import Skips
@@ -67,6 +67,10 @@ class FrameStore:
         self._pixels = np.memmap(folder / "images.u8", np.uint8, "r")
         masks = folder / "masks.u8"
         self._masks = np.memmap(masks, np.uint8, "r") if masks.exists() else None
+
+    def __reduce__(self) -> tuple[type["FrameStore"], tuple[Path]]:
+        """Pickle as the folder: loader processes map the files, they get no copy of the pixels."""
+        return FrameStore, (self.folder,)
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -122,7 +126,8 @@ def build_frames(
         progress: shows how far it is.
 
     Raises:
-        ManifestError: `mpp` is given and a record lacks its own, or needs a mask and has none.
+        ManifestError: `mpp` is given and a record lacks its own, or needs a mask and has none; or
+            patches of one source have several scales or lie too far apart for one frame.
         ImageError: too many images cannot be used.
     """
     groups = _group(records if assemble else [replace(r, source="") for r in records])
@@ -153,13 +158,14 @@ def build_frames(
 
 def _group(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:
     """Records by source, in the order of their first appearance."""
-    groups: dict[tuple[str, str], list[Record]] = {}
+    groups: dict[tuple[str, ...], list[Record]] = {}
     for record in records:
-        own = ("source", record.source) if record.source else ("image", str(record.image))
-        groups.setdefault(own, []).append(record)
+        # Two slides may each have a source "1".
+        cut = ("source", record.patient, record.slide, record.source)
+        groups.setdefault(cut if record.source else ("image", str(record.image)), []).append(record)
     return [
-        (key if kind == "source" else group[0].image.stem, group)
-        for (kind, key), group in groups.items()
+        (key[-1] if key[0] == "source" else group[0].image.stem, group)
+        for key, group in groups.items()
     ]
 
 
@@ -194,6 +200,7 @@ def _paste(
         for r, image, _ in read
     ]
     size = max(p.y + p.height for p in placed), max(p.x + p.width for p in placed)
+    _check_source(placed, size)
     canvas = np.full((*size, 3), 255, np.uint8)
     truth = np.full(size, IGNORE_INDEX, np.uint8) if with_masks else None
     for p, (_, image, mask) in zip(placed, read, strict=True):
@@ -202,6 +209,27 @@ def _paste(
         if truth is not None and mask is not None:
             truth[area] = mask
     return canvas, truth, placed
+
+
+def _check_source(placed: list[_Placed], size: tuple[int, int]) -> None:
+    """Refuse patches that make no frame, before memory is spent on one."""
+    first = placed[0].record
+    where = f"manifest row {first.row}, source {first.source!r}"
+    scales = {p.record.mpp for p in placed} - {None}
+    if len(scales) > 1:
+        raise ManifestError(
+            f"its patches have several scales: {', '.join(sorted(map(str, scales)))}",
+            where=where,
+            expected="one mpp per source, the scale that x and y are counted in",
+            remedy="Give each scale a source of its own, or set frames.assemble=false",
+        )
+    if size[0] * size[1] > MAX_PIXELS:
+        raise ManifestError(
+            f"its patches spread over {size[1]} x {size[0]} pixels",
+            where=where,
+            expected=f"at most {MAX_PIXELS // 1_000_000} megapixels",
+            remedy="Give each region of a slide a source of its own, or set frames.assemble=false",
+        )
 
 
 def _mask_of(record: Record, n_classes: int, size: tuple[int, ...]) -> UInt8:
