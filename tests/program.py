@@ -105,7 +105,6 @@ def _main(
     arguments: list[str],
     folder: Path,
     file_limit: int | None,
-    user: int | None,
     before: Callable[[], None] | None,
 ) -> None:
     from histoweak.cli import main
