@@ -15,6 +15,8 @@ from histoweak.api import Finished, run_method
 
 def rungs(finished: Finished) -> dict[str, float]:
     """Return the mIoU of every rung of one run."""
+    if finished.evaluation is None:
+        raise SystemExit("the manifest has no held-out masks to score")
     figures = json.loads(finished.evaluation.read_text(encoding="utf-8"))
     return {rung["name"]: rung["miou_present"] for rung in figures["ladder"]}
 

@@ -34,9 +34,10 @@ class Finished:
         return self.folder / "model"
 
     @property
-    def evaluation(self) -> Path:
-        """The figures of the evaluation, as JSON."""
-        return self.artefacts["evaluation"] / "evaluation.json"
+    def evaluation(self) -> Path | None:
+        """The figures of the evaluation, as JSON; None where no held-out image had a mask."""
+        folder = self.artefacts.get("evaluation")
+        return None if folder is None else folder / "evaluation.json"
 
 
 def configure(
@@ -95,6 +96,8 @@ def run_method(
         visible.require_trainable()
         require_validation(visible, selection_of(config))
         _, scored = held_out(visible, config.evaluation)
+        if not scored:
+            stages = [stage for stage in stages if stage.name != "evaluation"]
         if is_leader() and not (Path(out) / "run.json").exists():
             check_masks(scored, len(manifest.classes), config.evaluation.max_skipped, shown)
         run = Run(
@@ -117,14 +120,17 @@ def run_method(
 def _keep_model(finished: Finished) -> None:
     """Put the final segmenter, with its origin and figures, where people look for it."""
     final = [name for name in finished.artefacts if name.startswith("segmenter")][-1]
-    figures = json.loads(finished.evaluation.read_text(encoding="utf-8"))
-    last = figures["ladder"][-1]
-    measured = {f"mIoU ({figures['split']})": last["miou_present"], "Dice": last["mean_dice"]}
     model = load_model(finished.artefacts[final] / "model")
     record = json.loads((finished.folder / "run.json").read_text(encoding="utf-8"))
     origin = {name: record[name] for name in ("method", "recipe", "seed")}
-    origin |= {"data_digest": record["data"]["digest"], "select": figures["selection"]}
-    origin["evaluation"] = finished.artefacts["evaluation"].name
+    origin["data_digest"] = record["data"]["digest"]
+    measured: dict[str, Any] = {}
+    if finished.evaluation is not None:
+        figures = json.loads(finished.evaluation.read_text(encoding="utf-8"))
+        last = figures["ladder"][-1]
+        measured = {f"mIoU ({figures['split']})": last["miou_present"], "Dice": last["mean_dice"]}
+        origin["select"] = figures["selection"]
+        origin["evaluation"] = finished.evaluation.parent.name
     complete = replace(model, provenance=origin)
     # Other settings in the same run folder give another model; the same one stays untouched.
     try:

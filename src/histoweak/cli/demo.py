@@ -27,5 +27,6 @@ def demo(
     finished = run_method(
         "vgg-cam", prepared.manifest, out / "run", recipe=prepared.recipe, seed=seed
     )
-    print_ladder(finished.evaluation)
-    typer.echo(f"report: {report_run(out / 'run')}")
+    if finished.evaluation is not None:
+        print_ladder(finished.evaluation)
+        typer.echo(f"report: {report_run(out / 'run')}")

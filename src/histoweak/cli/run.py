@@ -45,9 +45,14 @@ def run(
         seed=seed,
         tensorboard=tensorboard,
     )
-    if is_leader():
+    if not is_leader():
+        return
+    if finished.evaluation is None:
+        typer.echo("nothing measured: no val or test image has a mask")
+    else:
         print_ladder(finished.evaluation)
         typer.echo(f"report: {report_run(out)}")
+    typer.echo(f"model: {finished.model}")
 
 
 def _number(devices: str | None) -> int | str | None:

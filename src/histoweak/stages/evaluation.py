@@ -142,12 +142,16 @@ def evaluation_stage(
 def held_out(manifest: Manifest, config: EvaluationConfig) -> tuple[str, list[Record]]:
     """Name of the split that is scored, and its rows with masks.
 
+    None where no image outside the training split has a mask: a data set of patch labels alone
+    can be learned from, but what was learned cannot be measured.
+
     Raises:
-        ManifestError: there are none.
+        ManifestError: there are masks, but none in the split that is to be scored.
     """
     split = config.split or ("test" if manifest.split("test") else "val")
     records = [r for r in manifest.split(split) if r.mask is not None]
-    if not records:
+    masked = any(r.mask is not None for r in manifest.records if r.split != "train")
+    if not records and (masked or config.split is not None):
         raise ManifestError(
             f"no row of split {split!r} has a mask",
             where=manifest.path,
