@@ -55,10 +55,16 @@ def write_json(path: Path, figures: Mapping[str, Any]) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
+def wide_console() -> Console:
+    """Standard output; a file or a pipe has no width that figures would have to be cut to."""
+    console = Console()
+    return console if console.is_terminal else Console(width=250)
+
+
 def print_ladder(evaluation: Path) -> None:
     """Print the rungs of an `evaluation.json`, and what was measured of the classifier."""
     figures = json.loads(evaluation.read_text(encoding="utf-8"))
-    console = Console()
+    console = wide_console()
     console.print(ladder_table(figures))
     if figures.get("classification") or figures.get("evidence"):
         console.print(classifier_table(figures))
