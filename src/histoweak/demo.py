@@ -33,7 +33,7 @@ def demo_data(source: Path | None, out: Path, seed: int) -> DemoData:
         if source is None:
             from histoweak.data.phantom import PhantomConfig, write_phantom
 
-            config = PhantomConfig(patch_size=128, seed=seed)
+            config = PhantomConfig(seed=seed)
             return DemoData(write_phantom(out / "data", config, workers, progress), "phantom-cpu")
         if source.is_file():
             return DemoData(source, "default")
