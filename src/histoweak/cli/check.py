@@ -84,24 +84,22 @@ def _write(result: "CheckResult", folder: Path, limit_pictures: int) -> None:
 
 
 def contents_table(result: "CheckResult") -> "Table":
-    """What each split holds; a class says `images that hold it (images of nothing else)`."""
+    """What each split holds, one column for each."""
     from rich.markup import escape
     from rich.table import Table
 
-    from histoweak.report.text import clean
+    from histoweak.report.text import clean, percent
 
-    table = Table(
-        title="images per split; per class: with it (with it alone)", title_justify="left"
-    )
-    for column in ("split", "images", "usable", "patients", "slides", "white"):
-        table.add_column(column, justify="left" if column == "split" else "right")
-    for name in result.checked.manifest.classes.names:
-        table.add_column(escape(clean(name)), justify="right")
+    table = Table(title="images; of each class: with it (with nothing else)", title_justify="left")
+    table.add_column("")
     for split in result.splits:
-        figures = (split.images, split.usable, split.patients, split.slides)
-        white = "-" if split.white is None else f"{100 * split.white:.0f} %"
-        labels = (f"{c.images} ({c.alone})" for c in split.classes)
-        table.add_row(split.name or "unassigned", *map(str, figures), white, *labels)
+        table.add_column(split.name or "unassigned", justify="right")
+    for name in ("images", "usable", "labelled", "masks", "patients", "slides"):
+        table.add_row(name, *(str(getattr(split, name)) for split in result.splits))
+    table.add_row("white", *(percent(split.white) for split in result.splits), end_section=True)
+    for k, name in enumerate(result.checked.manifest.classes.names):
+        counts = (split.classes[k] for split in result.splits)
+        table.add_row(escape(clean(name)), *(f"{c.images} ({c.alone})" for c in counts))
     return table
 
 

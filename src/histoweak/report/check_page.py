@@ -178,6 +178,7 @@ def _charts(result: CheckResult) -> list[tuple[str, Markup]]:
     measures: list[tuple[str, outliers.Measure]] = [
         ("Amount of haematoxylin, optical density", outliers.HAEMATOXYLIN),
         ("Amount of eosin, optical density", outliers.EOSIN),
+        ("Colour that is neither, optical density", outliers.OTHER_COLOR),
         ("Sharpness, logarithm of the Laplacian's variance", outliers.SHARPNESS),
     ]
     charts = []

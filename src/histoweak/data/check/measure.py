@@ -42,7 +42,8 @@ class Facts:
         digest: SHA-256 of size and pixels as RGB.
         thumbnail: what near duplicates are found by, see `fingerprint`.
         white: share of white background.
-        stain: mean optical density (base e) of haematoxylin and eosin over the tissue.
+        stain: mean optical density (base e) over the tissue of haematoxylin, eosin, and of what is
+            neither.
         focus: variance of the Laplacian of the grey values (0 to 255) over the tissue.
         pixels: K + 1 counts of the mask's pixels, the last one of ignored ones.
     """
@@ -56,7 +57,7 @@ class Facts:
     digest: bytes = b""
     thumbnail: bytes = b""
     white: float | None = None
-    stain: tuple[float, float] | None = None
+    stain: tuple[float, float, float] | None = None
     focus: float | None = None
     pixels: tuple[int, ...] | None = None
 
@@ -107,7 +108,7 @@ def _count(
 
 def tissue_facts(
     image: UInt8, rule: WhiteConfig
-) -> tuple[float, tuple[float, float] | None, float | None]:
+) -> tuple[float, tuple[float, float, float] | None, float | None]:
     """White share, stain and sharpness of an image.
 
     Large images are measured on 16 windows spread evenly over them.
@@ -117,9 +118,9 @@ def tissue_facts(
         rule: which pixels are white background.
 
     Returns:
-        Share of white pixels; mean optical density of haematoxylin and eosin over the others
-        (Ruifrok & Johnston 2001); variance of the Laplacian over them (Pech-Pacheco et al., ICPR
-        2000). The last two are None where there is hardly any tissue.
+        Share of white pixels; mean optical density over the others of haematoxylin, eosin and the
+        rest (Ruifrok & Johnston 2001); variance of the Laplacian over them (Pech-Pacheco et al.,
+        ICPR 2000). The last two are None where there is hardly any tissue.
     """
     pieces = [(piece, ~white_mask(piece, rule)) for piece in _windows(image)]
     tissue = sum(int(inside.sum()) for _, inside in pieces)
@@ -127,10 +128,10 @@ def tissue_facts(
     if tissue < LEAST_TISSUE:
         return white, None, None
     counts = sum(_histograms(piece[inside]) for piece, inside in pieces)
-    haematoxylin, eosin, _ = (counts @ _DENSITY / tissue) @ _HED_FROM_RGB
+    haematoxylin, eosin, rest = ((counts @ _DENSITY / tissue) @ _HED_FROM_RGB).tolist()
     edges = np.concatenate([_laplacian(piece, inside) for piece, inside in pieces])
     focus = float(edges.var(dtype=np.float64)) if edges.size >= LEAST_TISSUE else None
-    return white, (float(haematoxylin), float(eosin)), focus
+    return white, (haematoxylin, eosin, rest), focus
 
 
 def _windows(image: UInt8) -> list[UInt8]:

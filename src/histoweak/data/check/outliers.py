@@ -40,6 +40,7 @@ def _log_focus(facts: Facts) -> float | None:
 
 HAEMATOXYLIN = Measure("haematoxylin", lambda f: f.stain[0] if f.stain else None, 0.02)
 EOSIN = Measure("eosin", lambda f: f.stain[1] if f.stain else None, 0.02)
+OTHER_COLOR = Measure("other colour", lambda f: f.stain[2] if f.stain else None, 0.02)
 SHARPNESS = Measure("sharpness", _log_focus, 0.1, low_only=True)
 
 
@@ -70,13 +71,14 @@ def spread_of(values: Float, measure: Measure) -> Spread | None:
 def find_outliers(checked: Checked, config: CheckConfig) -> list[Finding]:
     """Stain and sharpness beyond `config.deviations` from the median, the furthest first."""
     limit = f"{config.deviations:g} robust standard deviations"
-    stain = _far(checked, (HAEMATOXYLIN, EOSIN), config.deviations)
+    stain = _far(checked, (HAEMATOXYLIN, EOSIN, OTHER_COLOR), config.deviations)
     blurred = _far(checked, (SHARPNESS,), config.deviations)
     return [
         *found(
             "stain", "warning", "Images stained unlike the others",
-            f"The mean amount of a stain over the tissue is more than {limit} from the median. "
-            "Look for another scanner, a folded or faded section, ink, or no H&E at all.", stain,
+            f"The mean amount of a stain over the tissue, or of colour that neither explains, is more "
+            f"than {limit} from the median. Look for another scanner, exchanged colour channels, a "
+            "folded or faded section, ink, or no H&E at all.", stain,
         ),
         *found(
             "focus", "warning", "Images less sharp than the others",

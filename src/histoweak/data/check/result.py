@@ -90,8 +90,8 @@ class CheckResult:
     def columns(self) -> dict[str, list[Any]]:
         """What was measured, as columns of a table with one row per image.
 
-        `haematoxylin` and `eosin` are mean optical densities, `focus` the variance of the
-        Laplacian, both over the tissue; `sha256` is over size and decoded pixels.
+        `haematoxylin`, `eosin` and `other_color` are mean optical densities, `focus` the variance
+        of the Laplacian, all over the tissue; `sha256` is over size and decoded pixels.
         """
         records, facts = self.checked.manifest.records, self.checked.facts
         return {
@@ -106,6 +106,7 @@ class CheckResult:
             "white": [_rounded(f.white) for f in facts],
             "haematoxylin": [_rounded(f.stain[0] if f.stain else None) for f in facts],
             "eosin": [_rounded(f.stain[1] if f.stain else None) for f in facts],
+            "other_color": [_rounded(f.stain[2] if f.stain else None) for f in facts],
             "focus": [_rounded(f.focus) for f in facts],
             "sha256": [f.digest.hex() for f in facts],
         }

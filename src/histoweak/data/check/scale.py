@@ -19,7 +19,10 @@ def find_scale_faults(checked: Checked) -> list[Finding]:
         if r.mpp is not None and not low <= r.mpp <= high
     ]
     counts = Counter(r.mpp for _, r in rows if r.mpp is not None)
-    several = [Item(f"{mpp:g} microns per pixel: {n} images") for mpp, n in sorted(counts.items())]
+    several = [
+        Item(f"{mpp:g} microns per pixel: {n} of {len(rows)} images")
+        for mpp, n in sorted(counts.items())
+    ]
     return [
         *found(
             "mpp-missing", "warning", "Images without microns per pixel",
