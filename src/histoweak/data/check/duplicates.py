@@ -11,10 +11,12 @@ from histoweak.data.check.fingerprint import TURNS, details, hashes, stack, turn
 
 Int = npt.NDArray[np.int64]
 
-BANDS, BAND_BITS = 4, 16
-NEAR_BITS = 6
-"""Differing bits of 64 up to which two hashes are alike. A pair is looked at when one of four
-bands of 16 bits is equal, which up to three differing bits always leave."""
+BANDS = ((0, 11), (11, 11), (22, 11), (33, 11), (44, 10), (54, 10))
+"""First bit and length of the six parts of a hash by which pairs are looked up."""
+
+NEAR_BITS = 10
+"""Differing bits of 64 up to which two hashes are alike. A pair is looked at when one of the six
+bands is equal: always where up to five bits differ, mostly where up to ten do."""
 
 NEAR_DETAIL = 0.8
 """Correlation of detail from which on two images with like hashes are one picture."""
@@ -85,9 +87,9 @@ def near_groups(thumbnails: Sequence[bytes]) -> list[list[int]]:
 def _alike(found_hashes: npt.NDArray[np.uint64]) -> Iterator[tuple[Int, Int, Int]]:
     """Pairs first < second with like hashes when the second is turned, in pieces."""
     every = found_hashes.ravel()
-    for band in range(BANDS):
-        shift = np.uint64(band * BAND_BITS)
-        keys = (every >> shift).astype(np.uint16)
+    for begin_bit, length in BANDS:
+        mask = np.uint64((1 << length) - 1)
+        keys = ((every >> np.uint64(begin_bit)) & mask).astype(np.uint16)
         order = np.argsort(keys, kind="stable")
         ordered = keys[order]
         wanted = keys[::TURNS]  # unturned

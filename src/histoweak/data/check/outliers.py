@@ -41,7 +41,7 @@ def _log_focus(facts: Facts) -> float | None:
 HAEMATOXYLIN = Measure("haematoxylin", lambda f: f.stain[0] if f.stain else None, 0.02)
 EOSIN = Measure("eosin", lambda f: f.stain[1] if f.stain else None, 0.02)
 OTHER_COLOR = Measure("other colour", lambda f: f.stain[2] if f.stain else None, 0.02)
-SHARPNESS = Measure("sharpness", _log_focus, 0.1, low_only=True)
+SHARPNESS = Measure("sharpness", _log_focus, 0.3, low_only=True)
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,9 @@ def find_outliers(checked: Checked, config: CheckConfig) -> list[Finding]:
     return [
         *found(
             "stain", "warning", "Images stained unlike the others",
-            f"The mean amount of a stain over the tissue, or of colour that neither explains, is more "
-            f"than {limit} from the median. Look for another scanner, exchanged colour channels, a "
-            "folded or faded section, ink, or no H&E at all.", stain,
+            "The mean amount of a stain over the tissue, or of colour that neither explains, is "
+            f"more than {limit} from the median. Look for another scanner or stain, a folded or "
+            "faded section, or ink.", stain,
         ),
         *found(
             "focus", "warning", "Images less sharp than the others",
