@@ -77,7 +77,9 @@ def test_pseudo_masks_and_evidence_come_from_the_evaluation(tmp_path):
     assert table.rule == EVIDENCE["rule"] and table.cell(True, True).patches == 2
     assert table.cell(False, False).patches == 0
     assert table.cell(False, True).statistics["eosin"].median == 0.2
+    assert any("made from the scores alone" in note for note in data.notes)
     bare = collect(write_run(tmp_path / "bare"))
+    assert not bare.notes
     assert bare.pseudo_masks is None and bare.evidence is None
 
 

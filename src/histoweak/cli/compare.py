@@ -119,7 +119,7 @@ def _notes(patients: int, a: "ScoredRun", b: "ScoredRun") -> list[str]:
     if least > 0.05:
         notes.append(
             f"With {patients} patients p cannot fall below {least:.3g}, however different the "
-            "runs are."
+            "runs are; intervals over so few are too narrow."
         )
     for what in ("gate", "tta", "selection"):
         left, right = _side(a)[what], _side(b)[what]

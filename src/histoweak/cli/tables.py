@@ -132,6 +132,11 @@ def mask_table(name: str, quality: Mapping[str, Any], protocol: Mapping[str, Any
     table.add_row("mean IoU", cell(quality["miou_present"]))
     table.add_row("pixels given a class", cell(quality["coverage"]))
     table.add_row("of these, right", cell(quality["accuracy"]))
+    if "contested" in quality:
+        table.add_section()
+        table.add_row("where labels leave a choice:")
+        table.add_row("pixels given a class", cell(quality["contested"]["coverage"]))
+        table.add_row("of these, right", cell(quality["contested"]["accuracy"]))
     return table
 
 

@@ -243,6 +243,13 @@ def _chosen(lines: Mapping[str, list[tuple[float, float]]]) -> float | None:
 def _notes(scored: ScoredRun, yardstick: ScoredRun | None) -> Iterable[str]:
     if scored.figures["skipped"]:
         yield f"{scored.figures['skipped']} images could not be used and are not in the figures."
+    if scored.figures.get("pseudo_masks"):
+        yield (
+            f"Pseudo-masks are scored on the {scored.figures['split']} split and made from the "
+            "scores alone. Those that the segmenter learned from lie on train images, where patch "
+            "labels decide which classes may appear, so their figures differ. "
+            "`histoweak evaluate --pseudo-masks` scores them where train masks are at hand."
+        )
     if yardstick is not None:
         yield (
             f"{yardstick.record['method']} is shown for comparison: it was run on its own, scored "

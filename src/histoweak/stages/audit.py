@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from histoweak.classes import IGNORE_INDEX
 from histoweak.data.frames import Frame, FrameStore, build_frames
 from histoweak.data.manifest import Manifest, Record
 from histoweak.data.skips import Skips
@@ -21,7 +22,7 @@ from histoweak.metrics.confusion import ConfusionMatrix
 from histoweak.metrics.groups import Grouped, confusions_to_dict
 from histoweak.progress import Progress
 from histoweak.stages.frames import FramesConfig
-from histoweak.stages.pseudo_masks import mask_file
+from histoweak.stages.pseudo_masks import allowed_classes, mask_file
 from histoweak.stages.pseudo_quality import quality
 
 
@@ -41,8 +42,9 @@ def audit_masks(
         progress: shows how far it is.
 
     Returns:
-        `stages.pseudo_quality.quality`, `frames`, `images` and `patients` (one confusion matrix
-        each).
+        `stages.pseudo_quality.quality`, `frames`, `images`, `patients` (one confusion matrix each)
+        and `contested`: `pixels`, `coverage` and `accuracy` of the pixels whose labels allow
+        several classes. The others are right as far as the labels are, whatever the scores say.
 
     Raises:
         ManifestError: the manifest is not that of the run, or lacks masks.
@@ -51,13 +53,22 @@ def audit_masks(
     store, n_classes = FrameStore(frames), len(manifest.classes)
     rows = _Rows(manifest)
     patients = Grouped(lambda: ConfusionMatrix(n_classes))
+    contested = ConfusionMatrix(n_classes)
     shown = progress.track(enumerate(store.frames), len(store), "comparing with true masks")
     for index, frame in shown:
         found = _read_mask(masks / mask_file(index))
         truth = _true_mask(rows.of(frame), frame, n_classes, config)
         patients[frame.patient].update(found, truth)
+        contested.update(found, np.where(_leaves_choice(frame, n_classes), truth, IGNORE_INDEX))
+    names = manifest.classes.names
+    open_pixels = quality(contested, names)
     return {
-        **quality(patients.total(), manifest.classes.names),
+        **quality(patients.total(), names),
+        "contested": {
+            "pixels": open_pixels["scored_pixels"],
+            "coverage": open_pixels["coverage"],
+            "accuracy": open_pixels["accuracy"],
+        },
         "frames": len(store),
         "images": sum(len(frame.windows) for frame in store.frames),
         "patients": confusions_to_dict(patients),
@@ -96,6 +107,13 @@ class _Rows:
         same_name = self.by_name.get(Path(window).name, [])
         unique = same_name[0] if len(same_name) == 1 else None
         return self.by_path.get(str(Path(window).absolute()), unique)
+
+
+def _leaves_choice(frame: Frame, n_classes: int) -> npt.NDArray[np.bool_]:
+    """(H, W) where the labels alone do not decide the class."""
+    no_gate = np.zeros((len(frame.boxes), n_classes), np.float32)
+    several: npt.NDArray[np.bool_] = allowed_classes(frame, no_gate, None, n_classes).sum(0) > 1
+    return several
 
 
 def _true_mask(

@@ -86,7 +86,7 @@ class EvaluationConfig(StrictConfig):
     evidence: bool = True
     evidence_energy: float = Field(0.5, ge=0, le=1)
     evidence_iou: float = Field(0.3, ge=0, le=1)
-    faithfulness: int = Field(4, ge=0)
+    faithfulness: int = Field(2, ge=0)
 
 
 class EvaluationSetting(StrictConfig):

@@ -106,9 +106,9 @@ class EvidenceSums:
     def rule(self) -> str:
         """When evidence counts as right, in words."""
         return (
-            f"for every class of the patch at least {self.energy:.0%} of the scores lie on its "
-            f"tissue and the pixels with a score of {HALF:g} or more overlap it by an IoU of at "
-            f"least {self.overlap:g}"
+            f"for every class of the patch at least {100 * self.energy:g} % of the scores lie on "
+            f"its tissue and the pixels with a score of {HALF:g} or more overlap it by an IoU of "
+            f"at least {self.overlap:g}"
         )
 
     def figures(self) -> dict[str, Any]:
