@@ -21,8 +21,12 @@ from histoweak.data.images import MAX_PIXELS, read_image, read_mask
 from histoweak.data.manifest import Record
 from histoweak.data.rescale import rescale_image, rescaled_size
 from histoweak.data.skips import Skips
-from histoweak.errors import ManifestError
+from histoweak.errors import ImageError, ManifestError
 from histoweak.progress import Progress
+
+MAX_SIDE = 14_000
+"""Longest side of a patch in pixels of its frame. Crops show a patch whole, padded to a square, so
+a long narrow one would cost the memory of that square."""
 
 UInt8 = npt.NDArray[np.uint8]
 Float = npt.NDArray[np.float32]
@@ -138,7 +142,7 @@ def build_frames(
         (out / "masks.u8").open("wb") as mask_file,
     ):
         for name, group in progress.track(groups, len(groups), "decoding images"):
-            pasted = _paste(group, n_classes, with_masks, skips)
+            pasted = _paste(group, n_classes, mpp, with_masks, skips)
             if pasted is None:
                 continue
             image, mask, kept = pasted
@@ -181,13 +185,14 @@ class _Placed:
 
 
 def _paste(
-    group: list[Record], n_classes: int, with_masks: bool, skips: Skips
+    group: list[Record], n_classes: int, mpp: float | None, with_masks: bool, skips: Skips
 ) -> tuple[UInt8, UInt8 | None, list[_Placed]] | None:
     """Lay the readable patches of one source on a white frame."""
     read: list[tuple[Record, UInt8, UInt8 | None]] = []
     for record in group:
         with skips.catch(record.image):
             image = read_image(record.image)
+            _refuse_long(record, image, mpp)
             mask = _mask_of(record, n_classes, image.shape[:2]) if with_masks else None
             read.append((record, image, mask))
     if not read:
@@ -209,6 +214,18 @@ def _paste(
         if truth is not None and mask is not None:
             truth[area] = mask
     return canvas, truth, placed
+
+
+def _refuse_long(record: Record, image: UInt8, mpp: float | None) -> None:
+    longest = round(max(image.shape[:2]) * _scale(record, mpp))
+    if longest > MAX_SIDE:
+        at = "" if mpp is None else f" at {mpp:g} microns per pixel"
+        raise ImageError(
+            f"a side of {longest} pixels{at}",
+            where=record.image,
+            expected=f"at most {MAX_SIDE}",
+            remedy="Cut the image into patches with `histoweak data tile`, or correct its mpp",
+        )
 
 
 def _check_source(placed: list[_Placed], size: tuple[int, int]) -> None:

@@ -103,7 +103,10 @@ def write_table(path: Path, columns: dict[str, list[Any]]) -> None:
         )
     with replacing(path) as temporary:
         if path.suffix.lower() == ".csv":
-            with temporary.open("w", encoding="utf-8", newline="") as file:
+            # A file name may be no Unicode: it is shown by its bytes rather than not at all.
+            with temporary.open(
+                "w", encoding="utf-8", errors="backslashreplace", newline=""
+            ) as file:
                 writer = csv.writer(file, lineterminator="\n")
                 writer.writerow(columns)
                 writer.writerows(zip(*columns.values(), strict=True))

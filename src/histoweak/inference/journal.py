@@ -61,7 +61,8 @@ class Journal:
         Raises:
             OutputError: the disk is full.
         """
-        line = json.dumps({"sha256": digest, **vars(areas)}, ensure_ascii=False)
+        # In ASCII: a file name may be no Unicode, and comes back as it was.
+        line = json.dumps({"sha256": digest, **vars(areas)})
         try:
             with (self.folder / DONE).open("a", encoding="utf-8") as file:
                 file.write(line + "\n")

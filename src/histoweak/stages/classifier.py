@@ -38,12 +38,12 @@ MULTIPLE = 32
 class ClassifierConfig(StrictConfig):
     """The patch classifier.
 
-    `crop` is the side in pixels of what the network sees; null takes the largest window, so each
-    patch is seen on its own. A larger crop shows the surroundings too, where the manifest knows
-    them. `loss` is `multilabel` (sigmoid per class) or `single-label` (softmax, patches of one
-    class only). `absent_evidence` and `present_evidence` weigh the two evidence losses,
-    `present_share` is the share of a patch that a present class is trusted to cover. `weighted`
-    weighs classes inversely to their frequency.
+    `crop` is the side in pixels of what the network sees; null takes what holds 95 of 100 windows,
+    so that each patch is seen on its own. A larger crop shows the surroundings too, where the
+    manifest knows them. `loss` is `multilabel` (sigmoid per class) or `single-label` (softmax,
+    patches of one class only). `absent_evidence` and `present_evidence` weigh the two evidence
+    losses, `present_share` is the share of a patch that a present class is trusted to cover.
+    `weighted` weighs classes inversely to their frequency.
     """
 
     net: ClassifierNetConfig = ClassifierNetConfig()
@@ -72,7 +72,7 @@ def _run(config: ClassifierConfig, runtime: RuntimeConfig, context: StageContext
     network = CamClassifier(config.net, len(classes))
     dataset = CropDataset(
         store,
-        size=config.crop or largest_window(store, MULTIPLE),
+        size=config.crop or usual_window(store, MULTIPLE),
         augment=config.augment,
         seed=context.seed,
         n_classes=len(classes),
@@ -109,10 +109,16 @@ def _run(config: ClassifierConfig, runtime: RuntimeConfig, context: StageContext
     (context.out / "classification.json").write_text(json.dumps(figures, indent=2))
 
 
-def largest_window(store: FrameStore, multiple: int) -> int:
-    """Longest side of any window in pixels, rounded up to a multiple."""
+def usual_window(store: FrameStore, multiple: int) -> int:
+    """Side in pixels that holds 95 of 100 windows, rounded up to a multiple.
+
+    Larger windows are shrunk to it, so that one odd image among many patches does not make every
+    crop large.
+    """
     boxes = np.concatenate([np.asarray(frame.boxes) for frame in store.frames])
-    return int(np.ceil((boxes[:, 2:] - boxes[:, :2]).max() / multiple)) * multiple
+    sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
+    usual = np.quantile(sides, 0.95, method="higher")
+    return int(np.ceil(usual / multiple)) * multiple
 
 
 def _frequencies(store: FrameStore) -> Tensor:
