@@ -30,7 +30,7 @@ class Finished:
 
     @property
     def model(self) -> Path:
-        """Folder of the final segmenter, fit for `load_model`."""
+        """Folder of the final model, fit for `load_model`."""
         return self.folder / "model"
 
     @property
@@ -118,9 +118,9 @@ def run_method(
 
 
 def _keep_model(finished: Finished) -> None:
-    """Put the final segmenter, with its origin and figures, where people look for it."""
-    final = [name for name in finished.artefacts if name.startswith("segmenter")][-1]
-    model = load_model(finished.artefacts[final] / "model")
+    """Put the last model of the run, with its origin and figures, where people look for it."""
+    final = [f / "model" for f in finished.artefacts.values() if (f / "model").is_dir()][-1]
+    model = load_model(final)
     record = json.loads((finished.folder / "run.json").read_text(encoding="utf-8"))
     origin = {name: record[name] for name in ("method", "recipe", "seed")}
     origin["data_digest"] = record["data"]["digest"]

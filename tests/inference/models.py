@@ -20,7 +20,7 @@ def segmenter(mpp: float | None = None, white: WhiteConfig | None = None, seed: 
     net = SegmenterNetConfig(encoder="tu-test_resnet", decoder_channels=16)
     network = Segmenter(net, len(CLASSES))
     provenance = {"method": "vgg-cam", "seed": 7, "select": "last"}
-    return TissueModel.of_segmenter(network, CLASSES, mpp, net, white, provenance)
+    return TissueModel(network, net, CLASSES, mpp, white, provenance=provenance)
 
 
 def classifier(mpp: float | None = None, exclusive: bool = False, gain: float = 1.0):
@@ -29,7 +29,7 @@ def classifier(mpp: float | None = None, exclusive: bool = False, gain: float = 
     network = CamClassifier(net, len(CLASSES))
     with torch.no_grad():
         network.head.weight *= gain
-    return TissueModel.of_classifier(network, CLASSES, mpp, net, exclusive)
+    return TissueModel(network, net, CLASSES, mpp, exclusive=exclusive)
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -5,7 +5,7 @@ run was interrupted; that is what makes resumed runs equal to uninterrupted ones
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -46,7 +46,7 @@ class Crop:
 
     `image` (3,C,C) uint8; `boxes` (n,4) x0 y0 x1 y1 in pixels of the crop and `labels` (n,K) of
     the windows that lie wholly inside; `mask` (C,C) uint8 or None; `stain` (6,) factors and
-    shifts for HED; `name` for messages.
+    shifts for HED; `name` for messages; `step` of the training run that it belongs to.
     """
 
     image: Tensor
@@ -55,6 +55,7 @@ class Crop:
     mask: Tensor | None
     stain: Tensor
     name: str
+    step: int
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ class Batch:
     """Crops side by side.
 
     `images` (B,3,C,C) uint8; `boxes` (N,5) with the item's index first; `labels` (N,K);
-    `masks` (B,C,C) uint8 or None; `stain` (B,6); `names`.
+    `masks` (B,C,C) uint8 or None; `stain` (B,6); `names`; `step` of the training run, which
+    schedules follow.
     """
 
     images: Tensor
@@ -71,13 +73,18 @@ class Batch:
     masks: Tensor | None
     stain: Tensor
     names: tuple[str, ...]
+    step: int
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch with its tensors on a device."""
-        masks = None if self.masks is None else self.masks.to(device)
-        tensors = (t.to(device) for t in (self.images, self.boxes, self.labels))
-        images, boxes, labels = tensors
-        return Batch(images, boxes, labels, masks, self.stain.to(device), self.names)
+        return replace(
+            self,
+            images=self.images.to(device),
+            boxes=self.boxes.to(device),
+            labels=self.labels.to(device),
+            masks=None if self.masks is None else self.masks.to(device),
+            stain=self.stain.to(device),
+        )
 
 
 class CropDataset(Dataset[Crop]):
@@ -141,6 +148,7 @@ class CropDataset(Dataset[Crop]):
             mask=mask,
             stain=torch.from_numpy(self._stain(rng)),
             name=frame.windows[window],
+            step=step,
         )
 
     def _stain(self, rng: np.random.Generator) -> npt.NDArray[np.float32]:
@@ -194,6 +202,7 @@ def collate(crops: list[Crop]) -> Batch:
         masks=torch.stack(masks) if masks else None,
         stain=torch.stack([c.stain for c in crops]),
         names=tuple(c.name for c in crops),
+        step=crops[0].step,
     )
 
 

@@ -38,7 +38,7 @@ class GateRule:
                 f"gate {self.kind!r} {'without' if self.classifier is None else 'with'} classifier",
                 remedy="Give a classifier's model folder together with gate=predicted",
             )
-        if self.classifier is not None and self.classifier.kind != "classifier":
+        if self.classifier is not None and not self.classifier.has_maps:
             raise ConfigError(
                 "the model that should gate is a segmenter",
                 expected="a saved classifier",

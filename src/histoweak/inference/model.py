@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -29,16 +29,14 @@ from histoweak.inference.resize import index_mask
 from histoweak.inference.saved import (
     ClassesDescription,
     Description,
-    Kind,
-    NetConfig,
     find_folder,
     read_folder,
     weights_digest,
     write_folder,
 )
 from histoweak.labelmap import LabelMap
-from histoweak.nets.cam_classifier import ClassifierNetConfig
-from histoweak.nets.segmenters import SegmenterNetConfig
+from histoweak.nets.config import MapsNetConfig, NetConfig
+from histoweak.nets.kinds import kind_of
 from histoweak.objectives.pooling import box_mean
 from histoweak.refine.white import WhiteConfig, white_mask
 
@@ -51,9 +49,8 @@ class TissueModel:
     """A segmenter or classifier that labels the pixels of images of any size.
 
     Args:
-        network: `Segmenter` or `CamClassifier`; stays on its device, is set to evaluation mode.
-        kind: `segmenter` or `classifier`.
-        net: how the network was built.
+        network: any of `histoweak.nets.kinds`; stays on its device, is set to evaluation mode.
+        net: how the network was built, which also tells its kind.
         classes: the K classes.
         mpp: microns per pixel that it was trained at; None: images are taken as they are.
         white: rule for white background, whose pixels become `classes.white_index`.
@@ -64,7 +61,6 @@ class TissueModel:
     """
 
     network: nn.Module
-    kind: Kind
     net: NetConfig
     classes: ClassSet
     mpp: float | None = None
@@ -72,41 +68,15 @@ class TissueModel:
     exclusive: bool = False
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
-    @classmethod
-    def of_segmenter(
-        cls,
-        network: nn.Module,
-        classes: ClassSet,
-        mpp: float | None,
-        net: SegmenterNetConfig,
-        white: WhiteConfig | None = None,
-        provenance: Mapping[str, Any] | None = None,
-    ) -> Self:
-        """Wrap a segmentation network; arguments as for the class."""
-        return cls(
-            network, "segmenter", net, classes, mpp, white=white, provenance=provenance or {}
-        )
+    @property
+    def kind(self) -> str:
+        """Name of the kind of network, e.g. `segmenter` or `classifier`."""
+        return kind_of(self.net)
 
-    @classmethod
-    def of_classifier(
-        cls,
-        network: nn.Module,
-        classes: ClassSet,
-        mpp: float | None,
-        net: ClassifierNetConfig,
-        exclusive: bool = False,
-        provenance: Mapping[str, Any] | None = None,
-    ) -> Self:
-        """Wrap a classifier of class maps; arguments as for the class."""
-        return cls(
-            network,
-            "classifier",
-            net,
-            classes,
-            mpp,
-            exclusive=exclusive,
-            provenance=provenance or {},
-        )
+    @property
+    def has_maps(self) -> bool:
+        """Whether the network yields class maps, from which patches are classified too."""
+        return isinstance(self.net, MapsNetConfig)
 
     @property
     def device(self) -> torch.device:
@@ -115,8 +85,8 @@ class TissueModel:
 
     @property
     def stride(self) -> int:
-        """Pixels of the image per pixel of `maps`; 1 for segmenters."""
-        return min(self.net.strides) if isinstance(self.net, ClassifierNetConfig) else 1
+        """Pixels of the image per pixel of `maps`; 1 for networks without maps."""
+        return min(self.net.strides) if isinstance(self.net, MapsNetConfig) else 1
 
     def describe(self) -> Description:
         """Everything but the weights themselves, as `config.json` holds it."""
@@ -283,12 +253,12 @@ class TissueModel:
         return rescale_image(image, self._scale(mpp))
 
     def _prob_bands(self, working: UInt8, config: InferenceConfig) -> Iterator[Tensor]:
-        if isinstance(self.net, ClassifierNetConfig):
+        if self.has_maps:
             return posterior_bands(self._maps(working, config), self.stride, _size(working))
         return segmenter_bands(self.network, working, len(self.classes), config)
 
     def _maps(self, working: UInt8, config: InferenceConfig) -> Tensor:
-        if not isinstance(self.net, ClassifierNetConfig):
+        if not isinstance(self.net, MapsNetConfig):
             raise TypeError("a segmenter has no class maps; ask a classifier")
         return classifier_maps(self.network, self.net.strides, working, len(self.classes), config)
 
@@ -306,7 +276,6 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> Tissue
     description, net, network = read_folder(find_folder(Path(folder)))
     return TissueModel(
         network=network.eval().to(device),
-        kind=description.kind,
         net=net,
         classes=description.classes.class_set(),
         mpp=description.mpp,

@@ -77,7 +77,7 @@ def _export(network: nn.Module, model: TissueModel, path: Path) -> None:
                 dynamo=True,
                 dynamic_shapes=({0: free, 2: free, 3: free},),
                 input_names=["images"],
-                output_names=["logits" if model.kind == "segmenter" else "maps"],
+                output_names=["maps" if model.has_maps else "logits"],
                 verbose=False,
             )
     except Exception as error:  # the exporter raises many kinds; each means the same here

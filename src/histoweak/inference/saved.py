@@ -20,8 +20,8 @@ from torch import nn
 from histoweak.classes import ClassSet
 from histoweak.config import StrictConfig, build_config
 from histoweak.errors import ConfigError, HistoweakError, OutputError, WeightsError
-from histoweak.nets.cam_classifier import CamClassifier, ClassifierNetConfig
-from histoweak.nets.segmenters import Segmenter, SegmenterNetConfig
+from histoweak.nets.config import NetConfig
+from histoweak.nets.kinds import NETS
 from histoweak.nets.weights import load_into
 from histoweak.pipeline.atomic import sync_file, sync_folder
 from histoweak.refine.white import WhiteConfig
@@ -29,9 +29,6 @@ from histoweak.refine.white import WhiteConfig
 WEIGHTS, DESCRIPTION, CARD = "model.safetensors", "config.json", "README.md"
 FORMAT = 1
 MAX_DESCRIPTION_BYTES = 1_000_000
-
-Kind = Literal["segmenter", "classifier"]
-NetConfig = SegmenterNetConfig | ClassifierNetConfig
 
 
 class ClassesDescription(StrictConfig):
@@ -51,7 +48,7 @@ class Description(StrictConfig):
 
     format: Literal[1] = 1
     histoweak: str
-    kind: Kind
+    kind: str
     net: dict[str, JsonValue]
     classes: ClassesDescription
     mpp: float | None = Field(None, gt=0, allow_inf_nan=False)
@@ -153,7 +150,8 @@ def read_folder(folder: Path) -> tuple[Description, NetConfig, nn.Module]:
         description = build_config(Description, _read_json(path), path)
         net = _net_config(description)
         description.classes.class_set()
-        network = _build(net, len(description.classes.names), folder / WEIGHTS)
+        n_classes = len(description.classes.names)
+        network = _build(description.kind, net, n_classes, folder / WEIGHTS)
     except WeightsError:
         raise
     except HistoweakError as error:
@@ -193,21 +191,21 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _net_config(description: Description) -> NetConfig:
-    kinds: dict[Kind, type[NetConfig]] = {
-        "segmenter": SegmenterNetConfig,
-        "classifier": ClassifierNetConfig,
-    }
-    return build_config(kinds[description.kind], description.net, "net")
+    if description.kind not in NETS:
+        raise ConfigError(
+            f"kind = {description.kind!r}",
+            expected=f"one of {list(NETS)}",
+            remedy="Update histoweak if a newer version saved the model",
+        )
+    return build_config(NETS[description.kind].config, description.net, "net")
 
 
-def _build(net: NetConfig, n_classes: int, weights: Path) -> nn.Module:
+def _build(kind: str, net: NetConfig, n_classes: int, weights: Path) -> nn.Module:
     """Build the network without starting weights, for those of the folder replace them."""
     blank = net.model_copy(update={"weights": None})
 
     def build() -> nn.Module:
-        if isinstance(blank, SegmenterNetConfig):
-            return Segmenter(blank, n_classes)
-        return CamClassifier(blank, n_classes)
+        return NETS[kind].build(blank, n_classes)
 
     try:
         with torch.device("meta"):

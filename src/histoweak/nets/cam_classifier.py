@@ -6,21 +6,20 @@ layer as a 1x1 convolution *before* pooling yields the maps and, by their mean, 
 one pass gives both.
 """
 
-from itertools import pairwise
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import Tensor, nn
 
-from histoweak.config import StrictConfig
+from histoweak.nets.config import MapsNetConfig
 from histoweak.nets.encoders import Encoder
 from histoweak.nets.normalise import Normalise
 from histoweak.nets.vgg import VggCamEncoder
 
 
-class ClassifierNetConfig(StrictConfig):
+class ClassifierNetConfig(MapsNetConfig):
     """The classification network.
 
     `encoder` is `vgg16`, `vgg16_bn` or any timm architecture. VGG-16 yields one map at the first
@@ -29,18 +28,9 @@ class ClassifierNetConfig(StrictConfig):
     """
 
     encoder: str = "vgg16"
-    strides: tuple[int, ...] = Field((16,), min_length=1)
-    weights: str | None = None
     width: int = Field(128, ge=8)
     vgg_width: float = Field(1.0, gt=0, le=1)
     head: Literal["fused", "linear"] = "linear"
-
-    @field_validator("strides")
-    @classmethod
-    def _ascending(cls, strides: tuple[int, ...]) -> tuple[int, ...]:
-        if any(later <= earlier for earlier, later in pairwise(strides)):
-            raise ValueError("strides must ascend, the finest first")
-        return strides
 
 
 class CamClassifier(nn.Module):

@@ -7,12 +7,12 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from histoweak.config import StrictConfig
 from histoweak.errors import ConfigError, WeightsError
+from histoweak.nets.config import NetConfig
 from histoweak.nets.normalise import Normalise
 
 
-class SegmenterNetConfig(StrictConfig):
+class SegmenterNetConfig(NetConfig):
     """The segmentation network.
 
     `architecture` is any of segmentation-models-pytorch; `encoder` any of its encoders, or a timm
@@ -22,7 +22,6 @@ class SegmenterNetConfig(StrictConfig):
 
     architecture: str = "DeepLabV3Plus"
     encoder: str = "resnet18"
-    weights: str | None = None
     output_stride: int | None = Field(None, ge=8, le=32)
     decoder_channels: int | None = Field(None, ge=8)
 

@@ -84,7 +84,7 @@ def _run(config: ClassifierConfig, runtime: RuntimeConfig, context: StageContext
     exclusive = config.loss == "single-label"
 
     def score(candidate: nn.Module) -> float:
-        model = TissueModel.of_classifier(candidate, classes, mpp, config.net, exclusive)
+        model = TissueModel(candidate, config.net, classes, mpp, exclusive=exclusive)
         figures = label_scores(model, records)["classes"].values()
         return float(np.mean([c["average_precision"] or 0.0 for c in figures]))
 
@@ -100,7 +100,7 @@ def _run(config: ClassifierConfig, runtime: RuntimeConfig, context: StageContext
     )
     if not is_leader():
         return  # only the first process writes in the artefact
-    model = TissueModel.of_classifier(trained, classes, mpp, config.net, exclusive)
+    model = TissueModel(trained, config.net, classes, mpp, exclusive=exclusive)
     keep_model(model, context.out)
     labelled = [r for r in records if r.labels] or [
         r for r in context.manifest.split("test") if r.labels

@@ -1,8 +1,9 @@
 """Stage `evaluation`: score every rung of the ladder on held-out images, each at its own size.
 
-CAM (argmax of one plain pass), pseudo-mask (the refined scores), segmenter: all three predict
-the held-out images without their labels, so that their figures can be compared. Where there is a
-classifier, what it says of each patch and where it looks is judged from the same passes.
+CAM (argmax of one plain pass), pseudo-mask (the refined scores), what the method adds, segmenter:
+all predict the held-out images without their labels, so that their figures can be compared. Where
+there is a classifier, what it says of each patch and where it looks is judged from the same
+passes.
 
 `evaluation.json` holds, besides the protocol of the figures (`split`, `gate`, `tta`, `selection`,
 `seed`, counts of `images` and `skipped`, and `truth_digest`, which is equal for two runs that
@@ -26,14 +27,15 @@ speed: the same run gives the same file.
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, SerializeAsAny
 
 from histoweak.config import StrictConfig
 from histoweak.data.manifest import Manifest, Record
@@ -93,13 +95,14 @@ class EvaluationSetting(StrictConfig):
     """All that decides the figures: the settings, and what the method adds to them.
 
     `selection` is what chose the checkpoint, for the tables; `cam` and `pseudo` are the settings
-    of scores and pseudo-masks, null for methods without them.
+    of scores and pseudo-masks, null for methods without them; `rungs` those of further rungs.
     """
 
     evaluation: EvaluationConfig
     selection: Select
     cam: ScoresConfig | None = None
     pseudo: PseudoMaskConfig | None = None
+    rungs: dict[str, SerializeAsAny[StrictConfig] | None] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,29 @@ class Rung:
     predict: Predict
 
 
+@dataclass(frozen=True)
+class RungMaker:
+    """A rung that a method adds between "pseudo-mask" and the segmenters.
+
+    Args:
+        name: what tables call it.
+        tta: its test-time augmentation.
+        inputs: names of the stages whose artefacts it needs.
+        make: (artefact folder of each input, device) -> how it predicts.
+        setting: all else that decides what it predicts.
+    """
+
+    name: str
+    tta: Tta
+    inputs: tuple[str, ...]
+    make: Callable[[Mapping[str, Path], str], Predict]
+    setting: StrictConfig | None = None
+
+    def __call__(self, folders: Mapping[str, Path], device: str) -> Rung:
+        """Make the rung."""
+        return Rung(self.name, self.tta, self.make(folders, device))
+
+
 def evaluation_stage(
     config: EvaluationConfig,
     runtime: RuntimeConfig,
@@ -119,6 +145,7 @@ def evaluation_stage(
     cam: ScoresConfig | None,
     selection: Select,
     pseudo: PseudoMaskConfig | None = None,
+    rungs: Sequence[RungMaker] = (),
 ) -> Stage:
     """Make the stage.
 
@@ -132,10 +159,18 @@ def evaluation_stage(
         cam: settings of the scores; None for methods without a classifier.
         selection: what chose the checkpoint, for the tables.
         pseudo: settings of the pseudo-masks; None where scores do not become any.
+        rungs: what the method adds between the classifier's rungs and the segmenters.
     """
-    setting = EvaluationSetting(evaluation=config, selection=selection, cam=cam, pseudo=pseudo)
-    inputs = (*(["classifier"] if cam else []), *segmenters)
-    run = partial(_run, setting, runtime, tuple(segmenters))
+    setting = EvaluationSetting(
+        evaluation=config,
+        selection=selection,
+        cam=cam,
+        pseudo=pseudo,
+        rungs={rung.name: rung.setting for rung in rungs},
+    )
+    needed = [*(["classifier"] if cam else []), *(i for rung in rungs for i in rung.inputs)]
+    inputs = tuple(dict.fromkeys([*needed, *segmenters]))
+    run = partial(_run, setting, runtime, tuple(segmenters), tuple(rungs))
     return Stage("evaluation", setting, inputs, run, version=2)
 
 
@@ -165,13 +200,15 @@ def _run(
     setting: EvaluationSetting,
     runtime: RuntimeConfig,
     segmenters: tuple[str, ...],
+    makers: tuple[RungMaker, ...],
     context: StageContext,
 ) -> None:
     config, classes = setting.evaluation, context.manifest.classes
     split, records = held_out(context.manifest, config)
     device = runtime.torch_device()
     models = {n: load_model(context.inputs[n] / "model", device=device) for n in segmenters}
-    rungs = [Rung(name, config.tta, _segmenter(m, config)) for name, m in models.items()]
+    rungs = [make(context.inputs, device) for make in makers]
+    rungs += [Rung(name, config.tta, _segmenter(m, config)) for name, m in models.items()]
     judge = None
     if setting.cam is not None:
         classifier = load_model(context.inputs["classifier"] / "model", device=device)

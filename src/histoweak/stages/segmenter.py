@@ -84,7 +84,7 @@ def _run(
     records = context.manifest.split("val")
 
     def score(candidate: nn.Module) -> float:
-        model = TissueModel.of_segmenter(candidate, classes, mpp, config.net, config.white)
+        model = TissueModel(candidate, config.net, classes, mpp, config.white)
         return validation_score(model, records, config.fit.select)
 
     def objective(network: nn.Module, images: Tensor, batch: Batch) -> dict[str, Tensor]:
@@ -104,7 +104,7 @@ def _run(
     )
     if not is_leader():
         return  # only the first process writes in the artefact
-    model = TissueModel.of_segmenter(trained, classes, mpp, config.net, config.white)
+    model = TissueModel(trained, config.net, classes, mpp, config.white)
     keep_model(model, context.out)
 
 

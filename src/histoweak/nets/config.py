@@ -1,0 +1,32 @@
+"""What the settings of every network share."""
+
+from itertools import pairwise
+
+from pydantic import Field, field_validator
+
+from histoweak.config import StrictConfig
+
+
+class NetConfig(StrictConfig):
+    """Base of the settings of a network whose output is logits (B, K, H, W) per pixel.
+
+    `weights` is where the weights come from that training starts with, null for none.
+    """
+
+    weights: str | None = None
+
+
+class MapsNetConfig(NetConfig):
+    """Base of the settings of a network whose output is class maps (B, K, h, w).
+
+    `strides` are the reductions that it works at, the finest first, which is that of the maps.
+    """
+
+    strides: tuple[int, ...] = Field((16,), min_length=1)
+
+    @field_validator("strides")
+    @classmethod
+    def _ascending(cls, strides: tuple[int, ...]) -> tuple[int, ...]:
+        if any(later <= earlier for earlier, later in pairwise(strides)):
+            raise ValueError("strides must ascend, the finest first")
+        return strides
