@@ -27,6 +27,11 @@ class InferenceConfig(StrictConfig):
             raise ValueError(f"overlap {self.overlap} is not smaller than tile {self.tile}")
         return self
 
+    @property
+    def pixels(self) -> int:
+        """How many pixels are computed at once."""
+        return self.batch * self.tile**2
+
     def grid(self, multiple: int = 1) -> tuple[int, int]:
         """Tile and overlap in pixels, rounded to multiples that the network can divide evenly."""
         tile = max(1, self.tile // multiple) * multiple

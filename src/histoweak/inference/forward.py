@@ -63,7 +63,7 @@ def segmenter_bands(
     tile, overlap = config.grid()
     pixels = _tensor(image, network)
     yield from blend_bands(
-        augmented(probs, config.tta), pixels, n_classes, tile, overlap, config.batch
+        augmented(probs, config.tta, config.pixels), pixels, n_classes, tile, overlap, config.batch
     )
 
 
@@ -99,7 +99,7 @@ def classifier_maps(
     height, width = image.shape[:2]
     down, right = _missing(height, multiple), _missing(width, multiple)
     padded = _tensor(np.pad(image, ((0, down), (0, right), (0, 0)), mode="edge"), network)
-    fn = augmented(maps, config.tta)
+    fn = augmented(maps, config.tta, config.pixels)
     blended = blend_tiles(fn, padded, n_classes, tile, overlap, config.batch, stride)
     return blended[:, : -(-height // stride), : -(-width // stride)]
 
