@@ -87,11 +87,6 @@ def test_a_missing_class_file_and_a_folder_are_refused(tmp_path) -> None:
             ClassSet.read(path)
 
 
-def test_slugs_are_fit_for_file_names() -> None:
-    classes = ClassSet(("Tumour, invasive", "../../etc", "腫瘍", "a_b-1"))
-    assert [classes.slug(i) for i in range(4)] == ["Tumour-invasive", "etc", "class2", "a_b-1"]
-
-
 def test_a_label_map_counts_and_colours_as_a_loop_does() -> None:
     classes = ClassSet(("a", "b"), ((1, 2, 3), (4, 5, 6)))
     array = np.array([[0, 1, 255], [1, 1, 0]], np.uint8)

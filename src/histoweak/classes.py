@@ -1,7 +1,6 @@
 """The classes of a data set: names, colours and the index that is never scored."""
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,7 +122,3 @@ class ClassSet:
                 expected='{"names": [...], "colors": [[r, g, b], ...]}',
                 remedy="Correct the file or remove it",
             ) from error
-
-    def slug(self, index: int) -> str:
-        """Name of one class in a form fit for file names."""
-        return re.sub(r"[^A-Za-z0-9_-]+", "-", self.names[index]).strip("-") or f"class{index}"

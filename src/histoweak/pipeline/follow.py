@@ -19,9 +19,9 @@ def is_leader() -> bool:
     """Whether this process is the first of its run.
 
     Lightning and torchrun start one process per device and number them in `RANK`, `NODE_RANK`
-    and `LOCAL_RANK`; a process without numbers is alone.
+    and `LOCAL_RANK`, Slurm's `srun` in `SLURM_PROCID`; a process without numbers is alone.
     """
-    names = ("RANK", "NODE_RANK", "LOCAL_RANK")
+    names = ("RANK", "NODE_RANK", "LOCAL_RANK", "SLURM_PROCID")
     return all(os.environ.get(name, "0").strip() in {"", "0"} for name in names)
 
 
