@@ -11,7 +11,7 @@ import pytest
 import histoweak
 
 SOURCE = Path(histoweak.__file__).parent
-LOW = ("cams", "refine", "objectives", "metrics", "nets")
+LOW = ("cams", "refine", "objectives", "metrics", "nets", "synthesis")
 HIGH = ("training", "methods", "stages", "pipeline", "inference", "api", "cli", "report", "viewer")
 
 
