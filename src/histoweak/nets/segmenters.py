@@ -43,7 +43,7 @@ class Segmenter(nn.Module):
         self.config = config
         self.n_classes = n_classes
         self.normalise = Normalise()
-        self.network = _create(config, n_classes)
+        self.network: Any = _create(config, n_classes)
         self.multiple = max(16, config.output_stride or 16, 32 if _needs_32(config) else 0)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -52,11 +52,19 @@ class Segmenter(nn.Module):
         Sizes that the encoder cannot halve evenly are padded by repeating the border and cut
         back, so no caller has to know the network's stride.
         """
+        return self.decode(self.encode(images), (images.shape[-2], images.shape[-1]))
+
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """Return the encoder's maps of the padded images, finest first; images as in `forward`."""
         height, width = images.shape[-2:]
         down, right = -height % self.multiple, -width % self.multiple
         padded = F.pad(self.normalise(images), (0, right, 0, down), mode="replicate")
-        logits: Tensor = self.network(padded)
-        return logits[..., :height, :width]
+        return list(self.network.encoder(padded))
+
+    def decode(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
+        """Return logits (B, K, *size) of images of that size, from what `encode` returned."""
+        logits: Tensor = self.network.segmentation_head(self.network.decoder(features))
+        return logits[..., : size[0], : size[1]]
 
 
 def _needs_32(config: SegmenterNetConfig) -> bool:
