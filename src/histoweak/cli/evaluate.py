@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from histoweak.cli.audit import audit
-from histoweak.cli.predict import BATCH, CLASSIFIER, DEVICE, TILE, TTA
+from histoweak.cli.predict import BATCH, CLASSIFIER, DEVICE, SCALES, TILE, TTA
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,6 +31,7 @@ def evaluate(
     tta: Annotated[str, TTA] = "none",
     tile: Annotated[int, TILE] = 1024,
     batch: Annotated[int, BATCH] = 2,
+    scales: Annotated[str, SCALES] = "1",
     gate: Annotated[str, typer.Option(help="none, predicted or truth.")] = "none",
     classifier: Annotated[Path | None, CLASSIFIER] = None,
     gate_threshold: Annotated[
@@ -53,6 +54,7 @@ def evaluate(
     """
     from rich.console import Console
 
+    from histoweak.cli.models import parse_scales
     from histoweak.cli.tables import write_json
     from histoweak.data.manifest import Manifest
     from histoweak.errors import ConfigError
@@ -80,7 +82,7 @@ def evaluate(
                 pred, records, len(manifest.classes), progress=progress, max_skipped=max_skipped
             )
         elif model is not None:
-            options = {"tta": tta, "tile": tile, "batch": batch}
+            options = {"tta": tta, "tile": tile, "batch": batch, "scales": parse_scales(scales)}
             gating = (gate, classifier, gate_threshold)
             result, used = _score_model(
                 model, manifest, records, options, gating, device, max_skipped, progress
@@ -120,6 +122,7 @@ def _score_model(
 ) -> "tuple[Evaluation, dict[str, Any]]":
     from histoweak.cli.models import gate_rule, inference_config, open_model
     from histoweak.errors import ManifestError
+    from histoweak.inference.config import views
     from histoweak.inference.evaluate import evaluate_model
 
     config = inference_config(**options)
@@ -135,7 +138,7 @@ def _score_model(
     result = evaluate_model(
         model, records, config=config, gate=rule, progress=progress, max_skipped=max_skipped
     )
-    used = {"gate": str(rule), "tta": config.tta, **_origin(model.provenance)}
+    used = {"gate": str(rule), "tta": views(config.tta, config.scales), **_origin(model.provenance)}
     return result, used
 
 
@@ -149,10 +152,13 @@ def _known_settings(folder: Path) -> dict[str, Any]:
     """How masks came about, if `histoweak predict` left its settings beside them."""
     import json
 
+    from histoweak.inference.config import views
+
     try:
         settings = json.loads((folder / "predict.json").read_text(encoding="utf-8"))
         origin = _origin(settings["model"]["provenance"])
-        return {"gate": settings["gate"], "tta": settings["tta"], **origin}
+        seen = views(settings["tta"], settings["scales"])
+        return {"gate": settings["gate"], "tta": seen, **origin}
     except (OSError, ValueError, LookupError, TypeError):
         return {"gate": None, "tta": None, "selection": None, "seed": None}
 

@@ -24,6 +24,21 @@ def inference_config(**options: Any) -> InferenceConfig:
     return build_config(InferenceConfig, options, "options")
 
 
+def parse_scales(text: str) -> tuple[float, ...]:
+    """Turn `1,1.5,2` into numbers.
+
+    Raises:
+        ConfigError: something between the commas is no number.
+    """
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise ConfigError(
+            repr(text), where="--scales", expected="numbers with commas between, e.g. 1,1.5,2",
+            remedy="Correct the list",
+        ) from error  # fmt: skip
+
+
 def check_mpp(mpp: float | None) -> None:
     """Refuse a scale that is none.
 

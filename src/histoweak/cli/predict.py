@@ -8,6 +8,7 @@ import typer
 TTA = typer.Option(help="Average over orientations: none, flips (4) or d4 (8).")
 TILE = typer.Option(help="Side of the tiles in pixels at the scale of the model.")
 BATCH = typer.Option(help="Tiles computed at once.")
+SCALES = typer.Option(help="Magnifications to average over, e.g. 1,1.5,2.")
 DEVICE = typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")
 CLASSIFIER = typer.Option(help="Classifier's model folder, for --gate predicted.")
 
@@ -25,6 +26,7 @@ def predict(
         int | None, typer.Option(help="Pixels that tiles share; a quarter of a tile by default.")
     ] = None,
     batch: Annotated[int, BATCH] = 2,
+    scales: Annotated[str, SCALES] = "1",
     gate: Annotated[
         str, typer.Option(help="none, or predicted: only classes that a classifier finds.")
     ] = "none",
@@ -40,13 +42,21 @@ def predict(
     Damaged images are skipped with a reason (skipped.csv) and all others are done. Exit code: 0
     when every image was labelled, 5 when at least one was skipped; others as for every command.
     """
-    from histoweak.cli.models import check_mpp, gate_rule, inference_config, open_model
+    from histoweak.cli.models import (
+        check_mpp,
+        gate_rule,
+        inference_config,
+        open_model,
+        parse_scales,
+    )
     from histoweak.errors import ImageError
     from histoweak.inference.predict import predict_images
     from histoweak.progress import Progress
 
     check_mpp(mpp)
-    config = inference_config(tta=tta, tile=tile, overlap=overlap, batch=batch)
+    config = inference_config(
+        tta=tta, tile=tile, overlap=overlap, batch=batch, scales=parse_scales(scales)
+    )
     rule = gate_rule(gate, classifier, gate_threshold, device, allowed=("none", "predicted"))
     model = open_model(run, device)
     if model.mpp is not None and mpp is None:

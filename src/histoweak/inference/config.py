@@ -1,11 +1,17 @@
 """How a trained network is applied to an image."""
 
-from typing import TypedDict
+from collections.abc import Sequence
+from typing import Annotated, TypedDict
 
 from pydantic import Field, model_validator
 
 from histoweak.config import StrictConfig
 from histoweak.inference.tta import Tta
+
+Scales = Annotated[
+    tuple[Annotated[float, Field(ge=0.1, le=10)], ...], Field(min_length=1, max_length=16)
+]
+"""Magnifications, e.g. `(1.0, 1.5, 2.0)`."""
 
 
 class InferenceConfig(StrictConfig):
@@ -13,13 +19,16 @@ class InferenceConfig(StrictConfig):
 
     Images larger than `tile` pixels on a side (at the scale of the model) are cut into tiles that
     share `overlap` pixels, a quarter of a tile when null; `batch` tiles are computed at once.
-    `tta` averages over orientations: none, flips (4) or d4 (8).
+    `tta` averages over orientations: none, flips (4) or d4 (8). `scales` are the magnifications
+    at which pixels are labelled, their probabilities are averaged; what a classifier says of an
+    image as a whole it says at scale 1 alone.
     """
 
     tta: Tta = "none"
     tile: int = Field(1024, ge=32)
     overlap: int | None = Field(None, ge=0)
     batch: int = Field(2, ge=1)
+    scales: Scales = (1.0,)
 
     @model_validator(mode="after")
     def _overlap_fits(self) -> "InferenceConfig":
@@ -39,6 +48,13 @@ class InferenceConfig(StrictConfig):
         return tile, min(-(-overlap // multiple) * multiple, tile - multiple)
 
 
+def views(tta: Tta, scales: Sequence[float]) -> str:
+    """Orientations and magnifications in words, for tables: `d4`, or `d4 at scales 1, 1.5`."""
+    if tuple(scales) == (1.0,):
+        return tta
+    return f"{tta} at scales {', '.join(f'{scale:g}' for scale in scales)}"
+
+
 class Options(TypedDict, total=False):
     """The fields of `InferenceConfig` as keyword arguments."""
 
@@ -46,3 +62,4 @@ class Options(TypedDict, total=False):
     tile: int
     overlap: int | None
     batch: int
+    scales: tuple[float, ...]

@@ -34,6 +34,7 @@ from histoweak.inference.saved import (
     weights_digest,
     write_folder,
 )
+from histoweak.inference.scales import mean_over_scales
 from histoweak.labelmap import LabelMap
 from histoweak.nets.config import MapsNetConfig, NetConfig
 from histoweak.nets.kinds import kind_of
@@ -243,19 +244,18 @@ class TissueModel:
     def _at_working_scale(self, image: UInt8, mpp: float | None) -> UInt8:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise ValueError(f"expected (H, W, 3) uint8, got {image.shape} {image.dtype}")
-        height, width = rescaled_size(_size(image), self._scale(mpp))
-        if height * width > MAX_PIXELS:
-            raise ImageError(
-                f"{height} x {width} pixels at the model's {self.mpp} microns per pixel",
-                expected=f"at most {MAX_PIXELS // 1_000_000} megapixels",
-                remedy="Correct the mpp of the image, or cut it into parts",
-            )
+        where = f"at the model's {self.mpp} microns per pixel"
+        _refuse_large(_size(image), self._scale(mpp), where)
         return rescale_image(image, self._scale(mpp))
 
     def _prob_bands(self, working: UInt8, config: InferenceConfig) -> Iterator[Tensor]:
-        if self.has_maps:
-            return posterior_bands(self._maps(working, config), self.stride, _size(working))
-        return segmenter_bands(self.network, working, len(self.classes), config)
+        def bands(image: UInt8) -> Iterator[Tensor]:
+            if self.has_maps:
+                return posterior_bands(self._maps(image, config), self.stride, _size(image))
+            return segmenter_bands(self.network, image, len(self.classes), config)
+
+        _refuse_large(_size(working), max(config.scales), "at the largest of its scales")
+        return mean_over_scales(bands, working, config.scales)
 
     def _maps(self, working: UInt8, config: InferenceConfig) -> Tensor:
         if not isinstance(self.net, MapsNetConfig):
@@ -287,6 +287,16 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> Tissue
 
 def _config(options: Options) -> InferenceConfig:
     return build_config(InferenceConfig, options, "inference options")
+
+
+def _refuse_large(size: tuple[int, int], scale: float, where: str) -> None:
+    height, width = rescaled_size(size, scale)
+    if height * width > MAX_PIXELS:
+        raise ImageError(
+            f"{height} x {width} pixels {where}",
+            expected=f"at most {MAX_PIXELS // 1_000_000} megapixels",
+            remedy="Correct the mpp of the image, or cut it into parts",
+        )
 
 
 def _size(image: UInt8) -> tuple[int, int]:

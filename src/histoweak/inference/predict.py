@@ -132,6 +132,7 @@ def _settings(
         "tta": config.tta,
         "tile": tile,
         "overlap": overlap,
+        "scales": config.scales,
         "gate": str(gate),
         "gate_weights": None if gate.classifier is None else gate.classifier.describe().weights,
     }

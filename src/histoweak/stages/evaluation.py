@@ -43,6 +43,7 @@ from histoweak.data.skips import Skips
 from histoweak.data.table import write_table
 from histoweak.errors import ManifestError
 from histoweak.export.png import write_index_png
+from histoweak.inference.config import Scales, views
 from histoweak.inference.evaluate import read_pair
 from histoweak.inference.model import TissueModel, load_model
 from histoweak.inference.readahead import read_ahead
@@ -70,7 +71,8 @@ class EvaluationConfig(StrictConfig):
     """What is scored and how.
 
     `split` is scored (`test`, or `val` where there is no test split, when null); segmenters
-    predict with `tta`; `samples` images are kept with all intermediate pictures for the report.
+    predict with `tta` and at all of `scales`, on tiles of `tile` pixels; `samples` images are kept
+    with all intermediate pictures for the report.
     Boundaries of the `last` rung, of `all` or of `none` are compared at `tolerance_um` microns, on
     images whose pixels are known to be no larger. `evidence` judges where the classifier looks: a
     patch has right evidence when, for each of its classes, the share `evidence_energy` of the
@@ -81,6 +83,8 @@ class EvaluationConfig(StrictConfig):
     split: Literal["val", "test"] | None = None
     tta: Tta = "none"
     tile: int = Field(1024, ge=64)
+    overlap: int | None = Field(None, ge=0)
+    scales: Scales = (1.0,)
     samples: int = Field(9, ge=0)
     max_skipped: float = Field(0.05, ge=0, le=1)
     boundary: Literal["last", "all", "none"] = "last"
@@ -110,7 +114,7 @@ class Rung:
     """One step of the ladder: its name, its test-time augmentation, and how it predicts."""
 
     name: str
-    tta: Tta
+    tta: str
     predict: Predict
 
 
@@ -208,7 +212,8 @@ def _run(
     device = runtime.torch_device()
     models = {n: load_model(context.inputs[n] / "model", device=device) for n in segmenters}
     rungs = [make(context.inputs, device) for make in makers]
-    rungs += [Rung(name, config.tta, _segmenter(m, config)) for name, m in models.items()]
+    shown = views(config.tta, config.scales)
+    rungs += [Rung(name, shown, _segmenter(m, config)) for name, m in models.items()]
     judge = None
     if setting.cam is not None:
         classifier = load_model(context.inputs["classifier"] / "model", device=device)
@@ -220,7 +225,7 @@ def _run(
         "classes": classes.to_dict(),
         "split": split,
         "gate": "none",
-        "tta": config.tta,
+        "tta": shown,
         **scored.counts(),
         "seed": context.seed,
         "selection": setting.selection,
@@ -254,7 +259,14 @@ def _seen(view: View | None) -> View:
 
 def _segmenter(model: TissueModel, config: EvaluationConfig) -> Predict:
     def predict(image: UInt8, mpp: float | None, view: View | None) -> UInt8:
-        return model.predict(image, mpp, tta=config.tta, tile=config.tile).array
+        return model.predict(
+            image,
+            mpp,
+            tta=config.tta,
+            tile=config.tile,
+            overlap=config.overlap,
+            scales=config.scales,
+        ).array
 
     return predict
 
