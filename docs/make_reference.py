@@ -26,6 +26,7 @@ from histoweak.data.split import SplitConfig
 from histoweak.data.tile import TileConfig
 from histoweak.inference.config import InferenceConfig
 from histoweak.methods import METHODS
+from histoweak.pretraining import PretrainingConfig
 from histoweak.recipes import DEFAULT, list_recipes, read_recipe
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -34,6 +35,7 @@ TOOLS: dict[type[BaseModel], str] = {
     TileConfig: "`histoweak data tile`",
     SplitConfig: "`histoweak data split`",
     PhantomConfig: "`histoweak data phantom`",
+    PretrainingConfig: "`histoweak pretrain`",
     InferenceConfig: "`histoweak predict`, `histoweak evaluate` and `load_model(...).predict`",
 }
 SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "multiple_of": "multiple of"}
@@ -81,6 +83,8 @@ def configuration_page() -> str:
     for model, used in TOOLS.items():
         parts += [f"### {model.__name__}", f"Used by {used}.", _prose(model)]
         parts += [_keys_table(list(leaves(model)))]
+        inner = [m for m in _models(model) if m not in models and m is not model]
+        parts += [text for m in inner for text in (f"#### {m.__name__}", _prose(m))]
     return "\n\n".join(parts) + "\n"
 
 

@@ -17,6 +17,7 @@ _PUBLIC = {
     "METHODS": "histoweak.methods",
     "load_model": "histoweak.inference.model",
     "run_method": "histoweak.api",
+    "pretrain": "histoweak.pretraining",
     "ConfusionMatrix": "histoweak.metrics.confusion",
 }
 

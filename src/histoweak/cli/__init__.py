@@ -14,6 +14,7 @@ from histoweak.cli.evaluate import evaluate
 from histoweak.cli.export import app as export_app
 from histoweak.cli.methods import methods
 from histoweak.cli.predict import predict
+from histoweak.cli.pretrain import pretrain
 from histoweak.cli.report import report
 from histoweak.cli.run import run
 from histoweak.errors import HistoweakError
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(run)
+app.command()(pretrain)
 app.command()(predict)
 app.command()(evaluate)
 app.command()(compare)

@@ -1,6 +1,7 @@
 """What the settings of every network share."""
 
 from itertools import pairwise
+from pathlib import Path
 
 from pydantic import Field, field_validator
 
@@ -10,10 +11,17 @@ from histoweak.config import StrictConfig
 class NetConfig(StrictConfig):
     """Base of the settings of a network whose output is logits (B, K, H, W) per pixel.
 
-    `weights` is where the weights come from that training starts with, null for none.
+    `weights` is where the weights come from that training starts with, null for none: a local
+    safetensors file, or a name that the library of the encoder knows.
     """
 
     weights: str | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The local file of weights, if there is one."""
+        weights = self.weights or ""
+        return (Path(weights),) if weights.endswith(".safetensors") else ()
 
 
 class MapsNetConfig(NetConfig):

@@ -30,21 +30,7 @@ class Encoder(nn.Module):
 
     def __init__(self, name: str, strides: tuple[int, ...], weights: str | None = None) -> None:
         super().__init__()
-        try:
-            body: Any = timm.create_model(name, pretrained=False, features_only=True)
-        except OSError as error:
-            raise WeightsError(
-                f"encoder {name!r} cannot be fetched ({error})",
-                remedy="Connect to the network once, or name an architecture that timm knows",
-            ) from error
-        except (RuntimeError, AttributeError, AssertionError, TypeError, ValueError) as error:
-            close = timm.list_models(f"*{name[:6]}*")[:3]
-            raise ConfigError(
-                f"encoder {name!r}: {error}",
-                expected="an architecture that timm builds with features_only",
-                remedy=f"Try one of {close}" if close else "`timm.list_models()` names them",
-            ) from error
-        info = body.feature_info
+        info = create_timm(name, features_only=True).feature_info
         index_of = dict(zip(info.reduction(), info.out_indices, strict=True))
         missing = [s for s in strides if s not in index_of]
         if missing:
@@ -63,12 +49,37 @@ class Encoder(nn.Module):
         return cast(list[Tensor], self.body(images))
 
 
+def create_timm(name: str, **options: Any) -> Any:
+    """Build a timm network without weights.
+
+    Raises:
+        ConfigError: timm knows no such architecture, or cannot build it with these options.
+        WeightsError: its description must be fetched and cannot be.
+    """
+    try:
+        return timm.create_model(name, pretrained=False, **options)
+    except OSError as error:
+        raise WeightsError(
+            f"encoder {name!r} cannot be fetched ({error})",
+            remedy="Connect to the network once, or name an architecture that timm knows",
+        ) from error
+    except (RuntimeError, AttributeError, AssertionError, TypeError, ValueError) as error:
+        close = timm.list_models(f"*{name[:6]}*")[:3]
+        raise ConfigError(
+            f"encoder {name!r}: {error}",
+            expected=f"an architecture that timm builds with {', '.join(options)}",
+            remedy=f"Try one of {close}" if close else "`timm.list_models()` names them",
+        ) from error
+
+
 def _build(name: str, indices: tuple[int, ...], weights: str | None) -> Any:
     options: dict[str, Any] = {"features_only": True, "out_indices": indices}
     if weights is None:
         return timm.create_model(name, pretrained=False, **options)
     if weights != "pretrained":
-        return _from_file(name, options, Path(weights))
+        cut = timm.create_model(name, pretrained=False, **options)
+        load_cut(cut, name, Path(weights))
+        return cut
     try:
         return timm.create_model(name, pretrained=True, **options)
     except Exception as error:  # timm and the hub raise many kinds; each means the same here
@@ -79,15 +90,22 @@ def _build(name: str, indices: tuple[int, ...], weights: str | None) -> Any:
         ) from error
 
 
-def _from_file(name: str, options: dict[str, Any], path: Path) -> Any:
-    """Load a full timm state file through the plain architecture, then cut it open."""
+def load_cut(cut: nn.Module, name: str, path: Path) -> None:
+    """Load the state file of a whole timm network into the same network cut open.
+
+    Args:
+        cut: timm's network of that name, built with `features_only`.
+        name: the architecture.
+        path: safetensors file with the names of the whole network.
+
+    Raises:
+        WeightsError: no such file, not safetensors, or names or shapes that do not fit.
+    """
     whole = timm.create_model(name, pretrained=False, num_classes=0)
     load_into(whole, path, drop=HEAD_PREFIXES)
-    cut = timm.create_model(name, pretrained=False, **options)
     state = whole.state_dict()
     # timm renames modules of some networks when it cuts them (stages.0 -> stages_0, or all of
     # them below `model`): map by joining with either separator.
     flat = {key.replace(".", "_"): value for key, value in state.items()}
     flat |= {f"model_{key}": value for key, value in flat.items()}
     cut.load_state_dict({key: flat[key.replace(".", "_")] for key in cut.state_dict()})
-    return cut

@@ -1,5 +1,6 @@
 """Segmentation networks of segmentation-models-pytorch behind one configuration."""
 
+from pathlib import Path
 from typing import Any
 
 import segmentation_models_pytorch as smp
@@ -9,15 +10,18 @@ from torch import Tensor, nn
 
 from histoweak.errors import ConfigError, WeightsError
 from histoweak.nets.config import NetConfig
+from histoweak.nets.encoders import HEAD_PREFIXES, load_cut
 from histoweak.nets.normalise import Normalise
+from histoweak.nets.weights import load_into
 
 
 class SegmenterNetConfig(NetConfig):
     """The segmentation network.
 
     `architecture` is any of segmentation-models-pytorch; `encoder` any of its encoders, or a timm
-    one as `tu-NAME`. `weights` is null (from scratch) or a name that the library knows for the
-    encoder, such as `imagenet`, which needs a network connection or a filled cache.
+    one as `tu-NAME`. `weights` is null (from scratch), a name that the library knows for the
+    encoder, such as `imagenet`, which needs a network connection or a filled cache, or a local
+    safetensors file of the encoder with the names that torchvision or timm give it.
     """
 
     architecture: str = "DeepLabV3Plus"
@@ -44,6 +48,8 @@ class Segmenter(nn.Module):
         self.n_classes = n_classes
         self.normalise = Normalise()
         self.network: Any = _create(config, n_classes)
+        for path in config.files:
+            _load_encoder(self.network, config.encoder, path)
         self.multiple = max(16, config.output_stride or 16, 32 if _needs_32(config) else 0)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -82,7 +88,7 @@ def _create(config: SegmenterNetConfig, n_classes: int) -> nn.Module:
         network: nn.Module = smp.create_model(
             config.architecture,
             encoder_name=config.encoder,
-            encoder_weights=config.weights,
+            encoder_weights=None if config.files else config.weights,
             classes=n_classes,
             **options,
         )
@@ -98,3 +104,10 @@ def _create(config: SegmenterNetConfig, n_classes: int) -> nn.Module:
             remedy="For example architecture=DeepLabV3Plus, encoder=resnet18",
         ) from error
     return network
+
+
+def _load_encoder(network: Any, name: str, path: Path) -> None:
+    if name.startswith("tu-"):
+        load_cut(network.encoder.model, name.removeprefix("tu-"), path)
+    else:
+        load_into(network.encoder, path, drop=HEAD_PREFIXES)

@@ -51,7 +51,7 @@ class VggCamEncoder(nn.Module):
                 expected="width 1.0 when starting from weights",
                 remedy="Leave one of the two out",
             )
-        self.features = _features(batch_norm, weights, width)
+        self.features = vgg_features(batch_norm, weights, width)
         if stride == 8:
             _keep_resolution(self.features)
         last = [m for m in self.features if isinstance(m, nn.Conv2d)][-1].out_channels
@@ -64,7 +64,7 @@ class VggCamEncoder(nn.Module):
         return [self.head(self.features(images))]
 
 
-def _features(batch_norm: bool, weights: str | None, width: float) -> nn.Sequential:
+def vgg_features(batch_norm: bool, weights: str | None, width: float) -> nn.Sequential:
     """The convolutional part up to conv5_3 and its ReLU; pool5 is left out."""
     # The positions of the layers are those of torchvision and timm, so their weights fit.
     whole = nn.ModuleDict({"features": _convolutions(batch_norm, width)})

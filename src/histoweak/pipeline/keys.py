@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from enum import Enum
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from pydantic import BaseModel
@@ -20,8 +20,9 @@ SHORT_KEY = 16
 def stage_key(stage: Stage, seed: int, input_keys: Sequence[str], digest: str) -> str:
     """Hash everything that decides what a stage writes.
 
-    That is its name, version and config, the seed, the keys of its inputs and, unless the stage
-    says it needs none, the content of the manifest. Not the method: methods share stages.
+    That is its name, version and config, the seed, the keys of its inputs, the content of its
+    files and, unless the stage says it needs none, that of the manifest. Not the method: methods
+    share stages.
 
     Args:
         stage: the stage.
@@ -35,7 +36,7 @@ def stage_key(stage: Stage, seed: int, input_keys: Sequence[str], digest: str) -
     Raises:
         TypeError: the config holds a value of a type that has no one text form.
     """
-    parts = {
+    parts: dict[str, Any] = {
         "name": stage.name,
         "version": stage.version,
         "config": decisive_values(stage.config),
@@ -43,6 +44,8 @@ def stage_key(stage: Stage, seed: int, input_keys: Sequence[str], digest: str) -
         "inputs": sorted(input_keys),
         "data": digest if stage.uses_data else None,
     }
+    if stage.files:
+        parts["files"] = [_content(path) for path in stage.files]
     return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
 
 
@@ -86,6 +89,15 @@ def decisive_values(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [decisive_values(inner) for inner in value]
     raise TypeError(f"a config value of type {type(value).__name__} cannot be part of a key")
+
+
+def _content(path: Path) -> str | None:
+    """SHA-256 of a file; None where it cannot be read, which the stage has to say."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
 
 
 def _affects_result(field: FieldInfo) -> bool:

@@ -69,6 +69,8 @@ class Stage:
         uses_data: whether the result depends on the manifest beyond what the inputs carry.
         version: to be raised when a change of code changes the result.
         distributed: whether all processes of a multi-process run call `run`, or only the first.
+        files: files outside the data set that decide the result, such as starting weights; their
+            content is part of the key.
 
     Raises:
         ValueError: the name is not fit for a folder.
@@ -81,6 +83,7 @@ class Stage:
     uses_data: bool = True
     version: int = 1
     distributed: bool = False
+    files: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9]+([_-][a-z0-9]+)*", self.name):

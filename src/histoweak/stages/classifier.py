@@ -60,9 +60,9 @@ class ClassifierConfig(StrictConfig):
 
 def classifier_stage(config: ClassifierConfig, runtime: RuntimeConfig) -> Stage:
     """Make the stage; its artefact holds `model/` and `classification.json`."""
-    return Stage(
-        "classifier", config, ("frames",), partial(_run, config, runtime), distributed=True
-    )
+    run = partial(_run, config, runtime)
+    files = config.net.files
+    return Stage("classifier", config, ("frames",), run, distributed=True, files=files)
 
 
 def _run(config: ClassifierConfig, runtime: RuntimeConfig, context: StageContext) -> None:

@@ -35,7 +35,6 @@ def frames_stage(config: FramesConfig, *, with_masks: bool = False) -> Stage:
 
 
 def _run(config: FramesConfig, with_masks: bool, context: StageContext) -> None:
-    context.manifest.require_trainable()
     records = context.manifest.split("train")
     skipped = context.out / "skipped.csv"
     skips = Skips(len(records), config.max_skipped, skipped)

@@ -60,7 +60,8 @@ def segmenter_stage(
     """
     supervised = masks == "frames-with-masks"
     inputs = (masks,) if supervised else ("frames", masks)
-    return Stage(name, config, inputs, partial(_run, config, runtime, masks), distributed=True)
+    run = partial(_run, config, runtime, masks)
+    return Stage(name, config, inputs, run, distributed=True, files=config.net.files)
 
 
 def _run(
