@@ -39,6 +39,7 @@ def audit(run: Path, manifest: "Manifest", json_: Path | None) -> None:
     with Progress() as progress:
         found = {
             name: {
+                "artefact": folder.name,
                 **_protocol(name, scored),
                 **audit_masks(frames, folder, config, manifest, progress),
             }

@@ -12,8 +12,14 @@ def report(
         Path | None,
         typer.Option(help="Another run on the same data to show beside it, as `supervised`."),
     ] = None,
+    pseudo_masks: Annotated[
+        Path | None,
+        typer.Option(
+            help="JSON of `evaluate --pseudo-masks RUN`: shows how good the training masks were."
+        ),
+    ] = None,
 ) -> None:
     """Write report.html of a finished run."""
     from histoweak.report.from_run import report_run
 
-    typer.echo(f"report: {report_run(run, reference)}")
+    typer.echo(f"report: {report_run(run, reference, pseudo_masks)}")

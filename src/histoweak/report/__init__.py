@@ -12,20 +12,30 @@ from histoweak.report.data import (
     Gallery,
     LadderRow,
     PatientRow,
-    Protocol,
-    PseudoMaskQuality,
     ReportData,
     Sample,
     Spread,
 )
+from histoweak.report.measures import (
+    Estimate,
+    Faithfulness,
+    Measure,
+    MeasureTable,
+    PseudoMaskQuality,
+)
+from histoweak.report.protocol import Protocol
 from histoweak.report.render import render, write_report
 
 __all__ = [
     "Curve",
+    "Estimate",
     "EvidenceCell",
     "EvidenceTable",
+    "Faithfulness",
     "Gallery",
     "LadderRow",
+    "Measure",
+    "MeasureTable",
     "PatientRow",
     "Protocol",
     "PseudoMaskQuality",

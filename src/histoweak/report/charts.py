@@ -9,7 +9,8 @@ import numpy.typing as npt
 from markupsafe import Markup
 
 from histoweak.classes import ClassSet
-from histoweak.report.data import Bounds, PatientRow, Score
+from histoweak.report.data import PatientRow
+from histoweak.report.measures import Bounds, Score
 from histoweak.report.svg import (
     FAINT,
     INK,

@@ -11,59 +11,19 @@ import numpy as np
 import numpy.typing as npt
 
 from histoweak.classes import ClassSet
+from histoweak.report.measures import (
+    UNKNOWN,
+    Bounds,
+    Estimate,
+    Faithfulness,
+    MeasureTable,
+    PseudoMaskQuality,
+    Score,
+)
+from histoweak.report.protocol import Protocol
 
 Pixels = npt.NDArray[np.uint8]
 Scores = npt.NDArray[np.floating]
-Score = float | None
-Bounds = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How figures were obtained; stated under every table.
-
-    Args:
-        gate: which classes a prediction may use: "none" (all), "predicted" (those that the
-            classifier finds in the patch) or "truth" (those of the true patch labels).
-        tta: test-time augmentation, e.g. "none" or "8 flips and rotations".
-        selection: what chose the checkpoint: "last", "val-label" or "val-mask".
-        split: the split that was scored, e.g. "test".
-        seeds: seeds of the trainings behind the figures.
-    """
-
-    gate: str
-    tta: str
-    selection: str
-    split: str
-    seeds: tuple[int, ...]
-
-    def line(self) -> str:
-        """One line for the foot of a table."""
-        seeds = ", ".join(str(seed) for seed in self.seeds) or "none"
-        return (
-            f"Gate: {self.gate} · test-time augmentation: {self.tta} · "
-            f"checkpoint selection: {self.selection} · split: {self.split} · seeds: {seeds}"
-        )
-
-    def cautions(self) -> tuple[str, ...]:
-        """What a reader must know before comparing these figures with others."""
-        found = []
-        if self.gate == "truth":
-            found.append(
-                "The gate used the true patch labels, which nobody has for a new patch: "
-                "expect lower figures without them."
-            )
-        if self.selection == "val-mask":
-            found.append(
-                "The checkpoint was chosen with pixel masks of the validation split: "
-                "that is hidden pixel supervision, not supervision by patch labels alone."
-            )
-        if len(self.seeds) == 1:
-            found.append(
-                "There was one training (one seed): intervals show the spread between patients, "
-                "not between trainings."
-            )
-        return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -73,10 +33,15 @@ class LadderRow:
     Args:
         name: the step.
         iou: K values.
-        miou: mean IoU over the classes, dataset-level.
+        miou: mean IoU over the classes that truth or prediction hold, dataset-level.
         fwiou: frequency-weighted IoU.
         dice: mean Dice.
         accuracy: pixel accuracy.
+        miou_zero: mean IoU over all classes, where an absent class counts as 0.
+        recall: mean recall of the classes.
+        image_miou: mean over images of the mIoU of single images, another measure than `miou`.
+        boundary_f: mean boundary F.
+        boundary_iou: mean boundary IoU.
         interval: (low, high) of `miou`.
         coverage: share of the scored pixels that were given a class.
         class_intervals: K intervals of `iou`.
@@ -87,9 +52,14 @@ class LadderRow:
     name: str
     iou: Sequence[Score]
     miou: Score
-    fwiou: Score = None
-    dice: Score = None
-    accuracy: Score = None
+    fwiou: Estimate = UNKNOWN
+    dice: Estimate = UNKNOWN
+    accuracy: Estimate = UNKNOWN
+    miou_zero: Estimate = UNKNOWN
+    recall: Estimate = UNKNOWN
+    image_miou: Estimate = UNKNOWN
+    boundary_f: Estimate = UNKNOWN
+    boundary_iou: Estimate = UNKNOWN
     interval: Bounds | None = None
     coverage: Score = None
     class_intervals: Sequence[Bounds | None] | None = None
@@ -140,29 +110,6 @@ class Gallery:
     title: str
     samples: Sequence[Sample]
     reading: str = ""
-
-
-@dataclass(frozen=True)
-class PseudoMaskQuality:
-    """How good the pseudo-masks were before the segmenter saw them; K values per sequence.
-
-    Args:
-        miou: mean IoU with the truth.
-        coverage: share of the pixels that were given a class.
-        accuracy: share of the given pixels whose class is right.
-        iou: by class.
-        precision: by class: share of the class's pixels that are right.
-        recall: by class: share of the true pixels that are found.
-        protocol: where it differs from that of the report (the split usually does).
-    """
-
-    miou: Score
-    coverage: Score
-    accuracy: Score
-    iou: Sequence[Score]
-    precision: Sequence[Score]
-    recall: Sequence[Score]
-    protocol: Protocol | None = None
 
 
 @dataclass(frozen=True)
@@ -261,10 +208,14 @@ class ReportData:
         n_patches: patches scored.
         n_patients: patients scored.
         interval_method: e.g. "95 % bootstrap over patients, 1000 draws".
+        boundaries: boundary scores of the steps that have any.
         confusion: (K, K) pixels, rows = truth; (K, K+1) with pixels left without a class.
         patients: scores of single patients.
         galleries: best, median, worst and others.
-        pseudo_masks: their quality before the segmenter.
+        pseudo_masks: their quality before the segmenter, on held-out and perhaps on train images.
+        labels: how well the classifier names the classes of patches.
+        looks: how well its scores lie on the tissue.
+        faithfulness: insertion and deletion.
         evidence: analysis of misclassified patches.
         curves: training curves.
         provenance: nested names and values: software, data, stages, settings, weights.
@@ -282,10 +233,14 @@ class ReportData:
     n_patches: int | None = None
     n_patients: int | None = None
     interval_method: str = ""
+    boundaries: Sequence[MeasureTable] = ()
     confusion: npt.NDArray[np.integer] | None = None
     patients: Sequence[PatientRow] = ()
     galleries: Sequence[Gallery] = ()
-    pseudo_masks: PseudoMaskQuality | None = None
+    pseudo_masks: Sequence[PseudoMaskQuality] = ()
+    labels: MeasureTable | None = None
+    looks: Sequence[MeasureTable] = ()
+    faithfulness: Faithfulness | None = None
     evidence: EvidenceTable | None = None
     curves: Sequence[Curve] = ()
     provenance: Mapping[str, object] = field(default_factory=dict)
@@ -293,11 +248,12 @@ class ReportData:
 
     def __post_init__(self) -> None:
         k = len(self.classes)
-        named = [(row.name, row.iou) for row in self.ladder]
+        named: list[tuple[str, Sequence[object]]] = [(row.name, row.iou) for row in self.ladder]
         named += [(row.patient, row.iou) for row in self.patients]
-        if self.pseudo_masks is not None:
-            quality = self.pseudo_masks
+        for quality in self.pseudo_masks:
             named += [("pseudo-masks", v) for v in (quality.iou, quality.precision, quality.recall)]
+        tables = [*self.boundaries, *self.looks, *([self.labels] if self.labels else [])]
+        named += [(m.name, m.classes) for table in tables for m in table.measures]
         for name, values in named:
             if len(values) != k:
                 raise ValueError(f"{name!r} has {len(values)} values, expected {k}, one per class")

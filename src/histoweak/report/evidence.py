@@ -6,8 +6,9 @@ from markupsafe import Markup
 
 from histoweak.classes import PALETTE
 from histoweak.report.charts import share_bar
-from histoweak.report.data import EvidenceTable, Protocol
+from histoweak.report.data import EvidenceTable
 from histoweak.report.lines import spreads
+from histoweak.report.protocol import Protocol
 from histoweak.report.svg import rgb
 
 # (class right, evidence right), name and colour: blue, orange, light blue and dark grey differ in

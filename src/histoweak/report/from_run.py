@@ -1,7 +1,7 @@
 """Gather what a report shows from the files of a finished run."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,27 +10,24 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from histoweak.classes import ClassSet
+from histoweak.errors import OutputError
 from histoweak.metrics.confusion import ConfusionMatrix
-from histoweak.metrics.groups import Grouped, confusions_from_dict
-from histoweak.metrics.intervals import bootstrap
+from histoweak.metrics.groups import Grouped
 from histoweak.metrics.scores import iou, miou_present
 from histoweak.pipeline.metrics_log import read_metrics
-from histoweak.report.data import (
-    Curve,
-    EvidenceCell,
-    EvidenceTable,
-    Gallery,
-    LadderRow,
-    PatientRow,
-    Protocol,
-    PseudoMaskQuality,
-    ReportData,
-    Sample,
-    Spread,
+from histoweak.report.data import Curve, Gallery, PatientRow, ReportData, Sample
+from histoweak.report.from_classifier import (
+    evidence_table,
+    faithfulness,
+    held_out_masks,
+    labels_table,
+    looks_tables,
+    training_masks,
 )
+from histoweak.report.from_rungs import boundary_table, ladder_row, protocol_of, reference_row
+from histoweak.report.measures import PseudoMaskQuality
 from histoweak.report.render import write_report
-from histoweak.report.scored import ScoredRun, read_scored, require_comparable
+from histoweak.report.scored import ScoredRun, read_json, read_scored, require_comparable
 
 GALLERIES = {
     "best": "Images with the highest mIoU of the last step.",
@@ -40,36 +37,63 @@ GALLERIES = {
 VALIDATION = "validation"
 """Name under which training logs the score that chooses a checkpoint."""
 NO_CURVE = {"stage", "key", "time", "step", "lr"}
+FEW_PATIENTS = 6
+"""Below this many, percentile intervals are clearly narrower than they claim to be."""
 
 
-def report_run(run: Path, reference: Path | None = None) -> Path:
+def report_run(run: Path, reference: Path | None = None, masks: Path | None = None) -> Path:
     """Write `report.html` into a run folder and return its path.
 
     Args:
         run: folder of a finished run.
         reference: another one, scored on the same images, whose last rung is shown beside this
             run's as a yardstick; full supervision, as a rule.
+        masks: what `histoweak evaluate --pseudo-masks` found of the run's training masks (JSON).
 
     Raises:
-        OutputError: a folder holds no finished evaluation, or cannot be written.
+        OutputError: a folder holds no finished evaluation, `masks` is none of this run, or the
+            report cannot be written.
         ManifestError: the two runs were not scored on the same images and masks.
     """
     scored = read_scored(run)
     yardstick = None if reference is None else read_scored(reference)
     if yardstick is not None:
         require_comparable(scored, yardstick)
+    learned_from = [] if masks is None else _training_masks(masks, scored)
     out = run / "report.html"
-    write_report(out, _collect(scored, yardstick))
+    write_report(out, _collect(scored, yardstick, learned_from))
     return out
 
 
-def _collect(scored: ScoredRun, yardstick: ScoredRun | None) -> ReportData:
+def _training_masks(path: Path, scored: ScoredRun) -> list[PseudoMaskQuality]:
+    found = read_json(path)
+    try:
+        for name, quality in found.items():
+            folder = scored.stage(name)
+            if folder is None or folder.name != quality["artefact"]:
+                raise ValueError(f"{name} {quality['artefact']} is no artefact of {scored.run}")
+        return [training_masks(name, q, scored.classes) for name, q in found.items()]
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise OutputError(
+            f"does not tell how good this run's training masks are ({error})",
+            where=path,
+            expected="what `histoweak evaluate --pseudo-masks RUN --json FILE` wrote of this run",
+            remedy="Write it anew",
+        ) from error
+
+
+def _collect(
+    scored: ScoredRun, yardstick: ScoredRun | None, learned_from: Sequence[PseudoMaskQuality] = ()
+) -> ReportData:
     record, figures, classes = scored.record, scored.figures, scored.classes
     last = scored.patients
-    protocol = _protocol(figures, figures["tta"])
-    ladder = [_rung(rung, figures, protocol) for rung in figures["ladder"]]
+    protocol = protocol_of(figures, figures["tta"])
+    ladder = [ladder_row(rung, figures, protocol) for rung in figures["ladder"]]
     if yardstick is not None:
-        ladder.append(_reference(yardstick, protocol))
+        method = str(yardstick.record["method"])
+        ladder.append(reference_row(yardstick.last, method, yardstick.figures, protocol))
+    bounded = [boundary_table(rung, figures) for rung in figures["ladder"]]
+    held_out = held_out_masks(figures, classes)
     return ReportData(
         title=f"{record['method']} on {_data_name(record)}",
         classes=classes,
@@ -79,11 +103,15 @@ def _collect(scored: ScoredRun, yardstick: ScoredRun | None) -> ReportData:
         n_patches=figures["images"],
         n_patients=len(last.names),
         interval_method="95 % bootstrap over patients, 2000 draws",
+        boundaries=[table for table in bounded if table is not None],
         confusion=last.total().tallies,
         patients=list(_patients(last, figures)),
         galleries=list(_galleries(scored.folder / "samples")),
-        pseudo_masks=_pseudo_masks(figures, classes),
-        evidence=_evidence(figures),
+        pseudo_masks=[*([] if held_out is None else [held_out]), *learned_from],
+        labels=labels_table(figures, classes.names),
+        looks=looks_tables(figures, classes.names),
+        faithfulness=faithfulness(figures),
+        evidence=evidence_table(figures),
         curves=_curves(scored),
         provenance=record if yardstick is None else {**record, "reference": yardstick.record},
         notes=list(_notes(scored, yardstick)),
@@ -93,44 +121,6 @@ def _collect(scored: ScoredRun, yardstick: ScoredRun | None) -> ReportData:
 def _data_name(record: Mapping[str, Any]) -> str:
     path = record["data"]["path"]
     return Path(path).parent.name if path else "data in memory"
-
-
-def _protocol(figures: Mapping[str, Any], tta: str) -> Protocol:
-    return Protocol(
-        figures["gate"], tta, figures["selection"], figures["split"], (figures["seed"],)
-    )
-
-
-def _rung(rung: Mapping[str, Any], figures: Mapping[str, Any], usual: Protocol) -> LadderRow:
-    groups = confusions_from_dict(rung["patients"])
-    tallies, total = groups.stacked(), groups.total()
-    mean, by_class = bootstrap(tallies, miou_present), bootstrap(tallies, iou)
-    pixels = int(total.tallies.sum())
-    own = _protocol(figures, rung.get("tta", usual.tta))
-    return LadderRow(
-        name=rung["name"],
-        iou=[scores["iou"] for scores in rung["classes"].values()],
-        miou=rung["miou_present"],
-        fwiou=rung["fwiou"],
-        dice=rung["mean_dice"],
-        accuracy=rung["pixel_accuracy"],
-        interval=_bounds(mean.low, mean.high),
-        coverage=int(total.matrix.sum()) / pixels if pixels else None,
-        class_intervals=[_bounds(a, b) for a, b in zip(by_class.low, by_class.high, strict=True)],
-        protocol=None if own == usual else own,
-    )
-
-
-def _reference(yardstick: ScoredRun, usual: Protocol) -> LadderRow:
-    """The last rung of another run, named after its method."""
-    named = {**yardstick.last, "name": f"{yardstick.record['method']}: {yardstick.last['name']}"}
-    row = _rung(named, yardstick.figures, usual)
-    values = {name: getattr(row, name) for name in LadderRow.__dataclass_fields__}
-    return LadderRow(**{**values, "reference": True})
-
-
-def _bounds(low: Any, high: Any) -> tuple[float, float] | None:
-    return None if np.isnan(low) or np.isnan(high) else (float(low), float(high))
 
 
 def _patients(groups: Grouped[ConfusionMatrix], figures: Mapping[str, Any]) -> Iterable[PatientRow]:
@@ -146,38 +136,6 @@ def _patients(groups: Grouped[ConfusionMatrix], figures: Mapping[str, Any]) -> I
             iou=[float(v) for v in iou(own)],
             confusion=own.tallies,
         )
-
-
-def _pseudo_masks(figures: Mapping[str, Any], classes: ClassSet) -> PseudoMaskQuality | None:
-    quality = figures.get("pseudo_masks")
-    if quality is None:
-        return None
-    by_class = [quality["classes"][name] for name in classes.names]
-    return PseudoMaskQuality(
-        miou=quality["miou_present"],
-        coverage=quality["coverage"],
-        accuracy=quality["accuracy"],
-        iou=[scores["iou"] for scores in by_class],
-        precision=[scores["precision"] for scores in by_class],
-        recall=[scores["recall"] for scores in by_class],
-        protocol=_protocol(figures, quality["tta"]),
-    )
-
-
-def _evidence(figures: Mapping[str, Any]) -> EvidenceTable | None:
-    evidence = figures.get("evidence")
-    if evidence is None or not evidence["patches"]:
-        return None
-    cells = [
-        EvidenceCell(
-            cell["class_right"],
-            cell["evidence_right"],
-            cell["patients"],
-            {name: Spread(**spread) for name, spread in cell["statistics"].items()},
-        )
-        for cell in evidence["cells"]
-    ]
-    return EvidenceTable(cells, evidence["rule"], _protocol(figures, evidence["tta"]))
 
 
 def _galleries(folder: Path) -> Iterable[Gallery]:
@@ -243,12 +201,11 @@ def _chosen(lines: Mapping[str, list[tuple[float, float]]]) -> float | None:
 def _notes(scored: ScoredRun, yardstick: ScoredRun | None) -> Iterable[str]:
     if scored.figures["skipped"]:
         yield f"{scored.figures['skipped']} images could not be used and are not in the figures."
-    if scored.figures.get("pseudo_masks"):
+    patients = len(scored.patients.names)
+    if patients < FEW_PATIENTS:
         yield (
-            f"Pseudo-masks are scored on the {scored.figures['split']} split and made from the "
-            "scores alone. Those that the segmenter learned from lie on train images, where patch "
-            "labels decide which classes may appear, so their figures differ. "
-            "`histoweak evaluate --pseudo-masks` scores them where train masks are at hand."
+            f"{patients} patient{' was' if patients == 1 else 's were'} scored: intervals over so "
+            "few are too narrow, or missing."
         )
     if yardstick is not None:
         yield (

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -12,11 +13,22 @@ from histoweak.data.files import replacing
 from histoweak.export.png import SCORE_ANCHORS
 from histoweak.report import charts, lines
 from histoweak.report.colors import report_classes
-from histoweak.report.data import Curve, LadderRow, Protocol, ReportData
+from histoweak.report.data import Curve, LadderRow, ReportData
 from histoweak.report.evidence import evidence_view
 from histoweak.report.gallery import gallery_view
+from histoweak.report.measures import MeasureTable
+from histoweak.report.protocol import Protocol
 from histoweak.report.svg import drawing, marker, rgb
 from histoweak.report.text import clean, known, number, percent
+
+# Scores of the steps that stand in a second table; the key is the field of `LadderRow`.
+FURTHER = (
+    ("miou_zero", "Mean IoU, absent class as 0"),
+    ("recall", "Mean class recall"),
+    ("image_miou", "mIoU averaged over images"),
+    ("boundary_f", "Boundary F"),
+    ("boundary_iou", "Boundary IoU"),
+)
 
 
 def render(data: ReportData) -> str:
@@ -29,6 +41,8 @@ def render(data: ReportData) -> str:
         signs=[_sign(i, data.classes) for i in range(len(data.classes))],
         headline=_headline(data.ladder),
         ladder_chart=_ladder_chart(data),
+        further=_further(data.ladder),
+        measure_chart=partial(_measure_chart, data.classes),
         class_charts=_class_charts(data),
         protocol=(protocol := _headline_protocol(data)),
         cautions=[*protocol.cautions(), *data.notes],
@@ -117,6 +131,24 @@ def _class_charts(data: ReportData) -> list[Markup]:
         ]
         found.append(charts.bars(f"IoU of {name}", rows))
     return found
+
+
+def _further(ladder: Sequence[LadderRow]) -> list[tuple[str, str]]:
+    """Heading and field of the further scores that at least one step has."""
+    return [(n, key) for key, n in FURTHER if any(known(getattr(r, key).value) for r in ladder)]
+
+
+def _measure_chart(classes: ClassSet, table: MeasureTable) -> Markup:
+    """The first measure of a table, class by class; the mean last."""
+    first = table.measures[0]
+    colors = [*classes.colors, charts.STEP_COLOR]
+    rows = [
+        charts.Bar(name, one.value, one.interval, color)
+        for name, one, color in zip(
+            (*classes.names, "mean"), (*first.classes, first.mean), colors, strict=True
+        )
+    ]
+    return charts.bars(f"{first.name} {table.title}".strip(), rows)
 
 
 def _step_color(reference: bool) -> tuple[int, int, int]:

@@ -57,11 +57,11 @@ def read_scored(run: Path) -> ScoredRun:
     Raises:
         OutputError: the folder holds no finished evaluation.
     """
-    record = _read_json(run / "run.json")
+    record = read_json(run / "run.json")
     try:
         folders = {stage["name"]: stage.get("folder") for stage in record["stages"]}
         folder = run / (folders.get("evaluation") or "")
-        figures = _read_json(folder / "evaluation.json")
+        figures = read_json(folder / "evaluation.json")
         scored = ScoredRun(run, record, folder, figures)
         for key in ("split", "gate", "tta", "selection", "seed", "images"):
             figures[key]
@@ -102,7 +102,12 @@ def require_comparable(a: ScoredRun, b: ScoredRun) -> None:
         )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Read an object that histoweak wrote.
+
+    Raises:
+        OutputError: the file cannot be read, or holds something else.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
