@@ -5,10 +5,14 @@ import numpy as np
 from histoweak.classes import ClassSet
 from histoweak.report import (
     Curve,
+    Estimate,
     EvidenceCell,
     EvidenceTable,
+    Faithfulness,
     Gallery,
     LadderRow,
+    Measure,
+    MeasureTable,
     PatientRow,
     Protocol,
     PseudoMaskQuality,
@@ -65,9 +69,13 @@ def _ladder(rng: np.random.Generator) -> tuple[LadderRow, ...]:
                 name=name,
                 iou=iou,
                 miou=miou,
-                fwiou=miou + 0.05,
-                dice=2 * miou / (1 + miou),
-                accuracy=miou + 0.15,
+                fwiou=Estimate(miou + 0.05, (miou, miou + 0.1)),
+                dice=Estimate(2 * miou / (1 + miou)),
+                accuracy=Estimate(miou + 0.15, (miou + 0.1, miou + 0.2)),
+                miou_zero=Estimate(miou),
+                recall=Estimate(miou + 0.1, (miou, miou + 0.15)),
+                image_miou=Estimate(miou - 0.05, (miou - 0.1, miou)),
+                boundary_f=Estimate(0.4) if name == "Segmenter" else Estimate(None),
                 interval=(miou - 0.04, miou + 0.035),
                 coverage=0.83 if name == "Pseudo-masks" else 1.0,
                 class_intervals=[(v - 0.06, v + 0.05) for v in iou],
@@ -76,6 +84,19 @@ def _ladder(rng: np.random.Generator) -> tuple[LadderRow, ...]:
             )
         )
     return tuple(rows)
+
+
+def measures(rng: np.random.Generator, names: tuple[str, ...], **about) -> MeasureTable:
+    """Random scores of each class, the last one without meaning."""
+    found = []
+    for name in names:
+        low = rng.uniform(-0.1, 0.7, len(CLASSES))
+        by_class = [Estimate(v + 0.1, (v, v + 0.2)) for v in low.tolist()]
+        by_class[-1] = Estimate(float("nan"))
+        mean = Estimate(float(low[:-1].mean()) + 0.1, (0.2, 0.4))
+        found.append(Measure(name, f"what {name} says; 1 is best", by_class, mean))
+    method = "95 % bootstrap over patients, 500 draws"
+    return MeasureTable(found, patches=432, interval_method=method, **about)
 
 
 def _confusion(rng: np.random.Generator, scale: int) -> np.ndarray:
@@ -109,6 +130,22 @@ def _evidence(rng: np.random.Generator) -> EvidenceTable:
     return EvidenceTable(cells, rule)
 
 
+def _quality(where: str, split: str) -> PseudoMaskQuality:
+    return PseudoMaskQuality(
+        miou=Estimate(0.55, (0.5, 0.61)),
+        coverage=Estimate(0.83),
+        accuracy=Estimate(0.81),
+        iou=(0.66, 0.6, 0.31, float("nan")),
+        precision=(0.84, 0.79, 0.42, float("nan")),
+        recall=(0.73, 0.72, 0.55, float("nan")),
+        title=f"On {where}",
+        reading=f"Made from the scores of {where}.",
+        images=120,
+        contested=(0.4, 0.7) if split == "train" else None,
+        protocol=Protocol("truth", "none", "last", split, (0,)),
+    )
+
+
 def _curves(rng: np.random.Generator) -> tuple[Curve, ...]:
     steps = np.arange(1, 601)
     loss = 1.3 * np.exp(-steps / 150) + 0.25 + rng.normal(0, 0.06, 600)
@@ -124,13 +161,20 @@ def _curves(rng: np.random.Generator) -> tuple[Curve, ...]:
     )
 
 
+STEPS = (
+    "CAM", "Grad-CAM", "CAM, 8 views", "dropout attention", "random walk", "dense CRF",
+    "Pseudo-masks after a random walk and a dense CRF", "segmenter", "segmenter-2", "<b>5</b>",
+)  # fmt: skip
+
+
 def crowded() -> ReportData:
     """A report with many classes and patients and with names that leave no place to break."""
     rng = np.random.default_rng(1)
+    wide = [Measure("measure" * 9, "m" * 99, [Estimate(0.5, (0.1, 0.9))] * 8)] * 4
     names = [f"tissue_{i}" for i in range(7)] + ["white_background_or_glass_outside_the_section"]
     rows = [
         LadderRow(name, rng.uniform(0, 1, 8).tolist(), 0.5, interval=(0.4, 0.6), protocol=PROTOCOL)
-        for name in ("CAM", "Pseudo-masks after a random walk and a dense CRF", "x" * 90)
+        for name in (*STEPS, "x" * 90)
     ]
     patients = [
         PatientRow(
@@ -149,6 +193,7 @@ def crowded() -> ReportData:
         ladder=rows,
         confusion=rng.integers(0, 99, (8, 9)),
         patients=patients,
+        labels=MeasureTable(wide, title="t" * 90, counts=[10**6] * 8),
         provenance={"digest" * 30: {"9f2c" * 60: ["ab" * 100, {"key" * 40: "value" * 40}]}},
         notes=["word" * 60],
     )
@@ -181,6 +226,9 @@ def report(seed: int = 0, size: int = 224) -> ReportData:
         n_patches=432,
         n_patients=9,
         interval_method="95 % bootstrap over patients, 1000 draws",
+        boundaries=[
+            measures(rng, ("Boundary F", "Boundary IoU"), title="Segmenter, within 5 microns")
+        ],
         confusion=_confusion(rng, 100_000),
         patients=_patients(rng),
         galleries=[
@@ -194,15 +242,13 @@ def report(seed: int = 0, size: int = 224) -> ReportData:
             )
             for title, ms in levels.items()
         ],
-        pseudo_masks=PseudoMaskQuality(
-            miou=0.55,
-            coverage=0.83,
-            accuracy=0.81,
-            iou=(0.66, 0.6, 0.31, float("nan")),
-            precision=(0.84, 0.79, 0.42, float("nan")),
-            recall=(0.73, 0.72, 0.55, float("nan")),
-            protocol=Protocol("truth", "none", "last", "train", (0,)),
-        ),
+        pseudo_masks=[_quality("held-out images", "test"), _quality("training images", "train")],
+        labels=measures(rng, ("AUROC", "AP", "F1", "ECE"), counts=[200, 150, 20, 90]),
+        looks=[
+            measures(rng, ("Pointing game", "Energy lift"), title="Patch by patch", counts=[9] * 4),
+            measures(rng, ("Pixel AP", "Pixel AUROC"), title="Pixel by pixel"),
+        ],
+        faithfulness=Faithfulness(2, 0.9, 0.31, 0.72, -0.02),
         evidence=_evidence(rng),
         curves=_curves(rng),
         provenance=PROVENANCE,

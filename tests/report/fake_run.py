@@ -12,6 +12,7 @@ from histoweak.metrics.confusion import ConfusionMatrix
 from histoweak.stages.rungs import RungTally
 
 CLASSES = ClassSet(("tumour", "stroma", "necrosis"))
+TOLERANCES = {"CAM": None, "segmenter": 2.0}
 PATIENTS = tuple(f"P{i}" for i in range(7))
 
 
@@ -27,10 +28,10 @@ def masks(skill: float, seed: int, patients: Sequence[str] = PATIENTS, truth_see
     return found
 
 
-def tally(items) -> RungTally:
-    counted = RungTally(len(CLASSES), None)
+def tally(items, tolerance_um: float | None = None) -> RungTally:
+    counted = RungTally(len(CLASSES), tolerance_um)
     for patient, pred, truth in items:
-        counted.update(patient, pred, truth, None)
+        counted.update(patient, pred, truth, 1.0)
     return counted
 
 
@@ -46,7 +47,11 @@ def write_run(folder: Path, skill: float = 0.7, seed: int = 0, **other: Any) -> 
     scored = {k: other.pop(k) for k in ("patients", "truth_seed") if k in other}
     rungs = [("CAM", "none", skill - 0.2), ("segmenter", "flips", skill)]
     ladder = [
-        {"name": n, "tta": tta, **tally(masks(s, seed, **scored)).figures(CLASSES.names)}
+        {
+            "name": n,
+            "tta": tta,
+            **tally(masks(s, seed, **scored), TOLERANCES[n]).figures(CLASSES.names),
+        }
         for n, tta, s in rungs
     ]
     patients = scored.get("patients", PATIENTS)

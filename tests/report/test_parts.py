@@ -12,7 +12,17 @@ from skimage.color import rgb2lab
 
 from histoweak.classes import PALETTE, ClassSet
 from histoweak.metrics.choice import choose_samples
-from histoweak.report import Curve, EvidenceCell, EvidenceTable, LadderRow, Protocol, ReportData
+from histoweak.report import (
+    Curve,
+    Estimate,
+    EvidenceCell,
+    EvidenceTable,
+    LadderRow,
+    Measure,
+    MeasureTable,
+    Protocol,
+    ReportData,
+)
 from histoweak.report.charts import Bar, bars
 from histoweak.report.colors import DEFICIENCIES, least_distance, report_classes
 from histoweak.report.gallery import sample_tiles
@@ -24,6 +34,9 @@ from tests.report.fake import CLASSES, PROTOCOL, sample
 def test_data_refuses_what_does_not_fit_the_classes():
     with pytest.raises(ValueError, match="'CAM' has 2 values, expected 4"):
         ReportData("run", CLASSES, PROTOCOL, [LadderRow("CAM", (0.1, 0.2), 0.1)])
+    table = MeasureTable([Measure("F1", "", [Estimate(0.5)])])
+    with pytest.raises(ValueError, match="'F1' has 1 values, expected 4"):
+        ReportData("run", CLASSES, PROTOCOL, [], labels=table)
     with pytest.raises(ValueError, match="confusion of shape"):
         ReportData("run", CLASSES, PROTOCOL, [], confusion=np.zeros((3, 3), int))
     with pytest.raises(ValueError, match="3 steps, 2 values"):

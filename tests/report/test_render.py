@@ -1,5 +1,6 @@
 import re
 from dataclasses import replace
+from html import escape
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -12,21 +13,24 @@ from histoweak.report import (
     EvidenceTable,
     Gallery,
     LadderRow,
+    Measure,
     PatientRow,
     Protocol,
     ReportData,
     render,
     write_report,
 )
-from tests.report.fake import CLASSES, PROTOCOL, report
+from tests.report.fake import CLASSES, PROTOCOL, crowded, report
 
 SECTIONS = (
     "steps",
     "classes",
+    "boundaries",
     "confusion",
     "patients",
     "pseudo-masks",
     "pictures",
+    "labels",
     "evidence",
     "training",
     "provenance",
@@ -83,7 +87,9 @@ def _smallest(**parts) -> ReportData:
 def test_all_parts_are_there_and_linked(page):
     parsed = Page(page)
     assert tuple(s["id"] for s in parsed.named("section")) == SECTIONS
-    assert [a["href"] for a in parsed.named("a")] == [f"#{name}" for name in SECTIONS]
+    linked = [a["href"] for a in parsed.named("a")]
+    assert linked[: len(SECTIONS)] == [f"#{name}" for name in SECTIONS]
+    assert {a.removeprefix("#") for a in linked} <= set(SECTIONS)
 
 
 def test_parts_without_data_are_left_out():
@@ -97,7 +103,13 @@ def test_a_report_without_steps_still_renders():
     assert not parsed.named("section")
 
 
-@pytest.mark.parametrize("part", ["confusion", "patients", "evidence", "curves", "pseudo_masks"])
+PARTS = (
+    "boundaries", "confusion", "patients", "pseudo_masks", "labels", "looks", "faithfulness",
+    "evidence", "curves",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("part", PARTS)
 def test_each_part_stands_alone(part):
     whole = report(size=32)
     parsed = Page(render(_smallest(**{part: getattr(whole, part)})))
@@ -112,7 +124,7 @@ def test_scores_without_meaning_are_dashes_never_nan():
 
 def test_every_table_states_its_protocol(page):
     tables = page.split("<table")[1:]
-    assert len(tables) == 5
+    assert len(tables) == 11
     for after in tables:
         foot = after.partition("</table>")[2].partition("<table")[0]
         stated = re.search(r"Gate: (none|predicted|truth) · test-time aug[^<]*seeds: \d", foot)
@@ -156,7 +168,9 @@ def test_hostile_names_stay_text(name):
     classes = ClassSet((name, *CLASSES.names[1:]))
     gallery = whole.galleries[0]
     sample = replace(gallery.samples[0], name=name, patient=name)
-    table = whole.evidence
+    table, quality = whole.evidence, whole.pseudo_masks[0]
+    odd = replace(whole.labels, measures=[_renamed(m, name) for m in whole.labels.measures])
+    odd = replace(odd, title=name, interval_method=name)
     cells = [replace(c, patients={name: 3}, statistics={name: s}) for c, s in _spread(table)]
     data = replace(
         whole,
@@ -167,6 +181,10 @@ def test_hostile_names_stay_text(name):
         ladder=[replace(whole.ladder[0], name=name, protocol=None)],
         patients=[PatientRow(name, 1, 0.5, (0.5,) * 4, whole.confusion)],
         galleries=[Gallery(name, [sample], name)],
+        boundaries=[odd],
+        labels=odd,
+        looks=[odd],
+        pseudo_masks=[replace(quality, title=name, reading=name)],
         evidence=EvidenceTable(cells, name),
         curves=[replace(whole.curves[0], name=name, panel=name)],
         provenance={name: {name: [name, {name: name}]}},
@@ -182,8 +200,35 @@ def test_hostile_names_stay_text(name):
     assert "49" not in {word.strip() for word in parsed.words} or "{{" not in name
 
 
+def _renamed(measure: Measure, name: str) -> Measure:
+    return replace(measure, name=name, meaning=name)
+
+
 def _spread(table: EvidenceTable):
     return [(cell, next(iter(cell.statistics.values()))) for cell in table.cells]
+
+
+def test_measures_stand_with_their_interval_meaning_and_mean(page):
+    table = report(size=96).labels
+    section = page.partition('id="labels"')[2].partition("</section>")[0]
+    plain = " ".join(re.sub(r"<[^>]+>", " ", section).split())
+    for measure in table.measures:
+        assert f"{measure.name} {measure.meaning}" in plain
+        for one in (*measure.classes[:-1], measure.mean):
+            low, high = one.interval
+            assert f"{one.value:.3f} {low:.3f} to {high:.3f}" in plain
+    for name, count in zip(CLASSES.names, table.counts, strict=True):
+        assert f"{name} {count} " in plain
+    assert "images: 432 · intervals: 95 % bootstrap over patients, 500 draws" in plain
+
+
+def test_a_ladder_may_have_any_number_of_steps_with_any_names():
+    data = crowded()
+    text = render(data)
+    for row in data.ladder:
+        assert text.count(f"<bdi>{escape(row.name)}</bdi>") >= 3  # one row in each of the tables
+    chart = re.search(r'aria-label="Mean IoU of each step[^"]*"', text)[0]
+    assert chart.count("; ") == len(data.ladder) - 1
 
 
 def test_pictures_of_charts_are_sound_and_named(page):

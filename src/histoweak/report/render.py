@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -65,6 +65,7 @@ def write_report(path: Path, data: ReportData) -> None:
         working.write_text(page, encoding="utf-8", newline="\n")
 
 
+@cache
 def environment() -> Environment:
     """Templates of the package: all text is cleaned and escaped, unknown names are errors."""
     made = Environment(
