@@ -1,0 +1,71 @@
+"""A chain of refiners as settings: each by its kind, or in one word such as `crf:hne`."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from histoweak.config import StrictConfig
+from histoweak.refine.crf_config import CrfConfig
+from histoweak.refine.white import WhiteConfig
+
+MAIN = {"crf": "preset", "superpixels": "size", "white": "gray", "sam": "weights"}
+"""The setting of each kind that may follow a colon."""
+
+
+class SuperpixelConfig(StrictConfig):
+    """Every superpixel takes the mean of its scores; Achanta et al. (SLIC, TPAMI 2012).
+
+    Superpixels are about `size` pixels wide; `compactness` weighs distance against colour (in
+    CIELAB) and `blur` smooths the image first, in pixels.
+    """
+
+    kind: Literal["superpixels"] = "superpixels"
+    size: float = Field(8.0, gt=1, le=1000)
+    compactness: float = Field(10.0, gt=0, allow_inf_nan=False)
+    blur: float = Field(1.0, ge=0, le=100)
+
+
+class WhiteRefinerConfig(WhiteConfig):
+    """White background scores 0 for every class; the rule is that of `WhiteConfig`."""
+
+    kind: Literal["white"] = "white"
+
+
+class SamConfig(StrictConfig):
+    """Every segment of Segment Anything takes the mean of its scores (needs histoweak[sam]).
+
+    Kirillov et al. (ICCV 2023). `weights` is a folder with `config.json` and `model.safetensors` in
+    the form of the library transformers. Segments are asked for at `points` x `points` places;
+    those of which the network expects an IoU below `quality`, or that cover more than `largest`
+    of the image, do not vote. `batch` places are asked at once.
+    """
+
+    kind: Literal["sam"] = "sam"
+    weights: str = Field(min_length=1)
+    points: int = Field(16, ge=1, le=128)
+    quality: float = Field(0.8, ge=0, le=1)
+    largest: float = Field(0.5, gt=0, le=1)
+    batch: int = Field(64, ge=1)
+
+
+def _in_full(value: Any) -> Any:
+    """`crf:hne` as the mapping it stands for."""
+    if not isinstance(value, str):
+        return value
+    kind, colon, main = value.partition(":")
+    if kind not in MAIN:
+        raise ValueError(f"no refiner is called {kind!r}; there are {', '.join(MAIN)}")
+    return {"kind": kind, MAIN[kind]: main} if colon else {"kind": kind}
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str | Mapping) else value
+
+
+_Kinds = CrfConfig | SuperpixelConfig | WhiteRefinerConfig | SamConfig
+RefinerConfig = Annotated[Annotated[_Kinds, Field(discriminator="kind")], BeforeValidator(_in_full)]
+"""Settings of one refiner, told apart by `kind`."""
+
+Chain = Annotated[tuple[RefinerConfig, ...], BeforeValidator(_listed)]
+"""Refiners in the order in which they are applied; a single one needs no list."""
