@@ -34,6 +34,13 @@ TINY: dict[str, dict[str, Any]] = {
         "segmenter": SEGMENTER,
         "evaluation": EVALUATION,
     },
+    "camel": {
+        "cmil": {"net": {"encoder": "test_resnet", "side": 32, "strides": [16]}, "fit": FIT},
+        "classifier": {"fit": FIT, "bag_batch": 2},
+        "scores": {"tta": "none"},
+        "segmenter": SEGMENTER,
+        "evaluation": EVALUATION,
+    },
     "supervised": {"segmenter": SEGMENTER, "evaluation": EVALUATION},
 }
 """Settings of each method that train in about a second; values are never to be quoted."""

@@ -114,3 +114,13 @@ def test_refuses_counts_that_do_not_fit() -> None:
         scores.iou(np.zeros((3, 5)))
     with pytest.raises(ValueError, match="2 classes named"):
         scores.summary(TOY, ["a", "b"])
+
+
+def test_specificity_is_the_recall_of_everything_else():
+    random = np.random.default_rng(7)
+    truth, pred = random.integers(0, 3, (2, 400), dtype=np.uint8)
+    cm = ConfusionMatrix(3)
+    cm.update(pred[None], truth[None])
+    expected = [recall_score(truth != k, pred != k) for k in range(3)]
+    np.testing.assert_allclose(scores.specificity(cm), expected)
+    assert np.isnan(scores.specificity(np.array([[3, 1], [0, 0]]))).tolist() == [True, False]

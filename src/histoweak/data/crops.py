@@ -214,7 +214,7 @@ def _groups(
         name = frame.patient if balance == "patient" else ""
         windows = [(index, window) for window in range(len(frame.boxes))]
         groups.setdefault(name, []).extend(windows)
-    return list(groups.values())
+    return [group for group in groups.values() if group]
 
 
 def _place(rng: np.random.Generator, low: float, high: float, side: int, length: int) -> int:
@@ -270,7 +270,7 @@ def _inside(
     labels = [label or (-1,) * n_classes for label in frame.labels]
     keep = (boxes.min(axis=1) >= -0.5) & (boxes.max(axis=1) <= side + 0.5)
     known = np.asarray(labels, np.float32).reshape(-1, n_classes)
-    keep &= known.min(axis=1) >= 0
+    keep &= known.max(axis=1) >= 0
     return boxes[keep].clip(0, side), known[keep]
 
 

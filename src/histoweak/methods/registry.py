@@ -55,6 +55,11 @@ METHODS: dict[str, MethodSpec] = {
         paper="Zhou et al., CVPR 2016 (CAM); Chen et al., ECCV 2018 (DeepLabV3+)",
         module="histoweak.methods.vgg_cam",
     ),
+    "camel": MethodSpec(
+        title="Combined multiple instance learning, label enrichment, segmentation",
+        paper="Xu et al., ICCV 2019 (CAMEL)",
+        module="histoweak.methods.camel",
+    ),
     "supervised": MethodSpec(
         title="Upper bound: the same segmenter, trained on true masks",
         paper="Chen et al., ECCV 2018 (DeepLabV3+)",

@@ -72,6 +72,13 @@ def recall(counts: CountsLike) -> FloatArray:
     return ratio(hit, truth)
 
 
+def specificity(counts: CountsLike) -> FloatArray:
+    """Share of what is not of a class that is not given it, (..., K); NaN where all is of it."""
+    hit, truth, predicted = _tallies(counts)
+    others = truth.sum(-1, keepdims=True) - truth
+    return ratio(others - (predicted - hit), others)
+
+
 def mean_recall(counts: CountsLike) -> FloatArray:
     """Mean recall, (...), over the classes present in the truth ("mean class accuracy")."""
     return mean_defined(recall(counts))

@@ -5,7 +5,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from histoweak.nets.encoders import create_timm
+from histoweak.nets.encoders import whole_timm
 from histoweak.nets.normalise import Normalise
 from histoweak.nets.vgg import vgg_features
 
@@ -32,7 +32,7 @@ class Backbone(nn.Module):
         if name in VGG:
             self.encoder = nn.ModuleDict({"features": vgg_features(VGG[name], None, 1.0)})
         else:
-            self.encoder = create_timm(name, num_classes=0)
+            self.encoder = whole_timm(name, None)
         self.width = 512 if name in VGG else int(self.encoder.num_features)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -80,6 +80,29 @@ def _build(name: str, indices: tuple[int, ...], weights: str | None) -> Any:
         cut = timm.create_model(name, pretrained=False, **options)
         load_cut(cut, name, Path(weights))
         return cut
+    return _fetch(name, **options)
+
+
+def whole_timm(name: str, weights: str | None) -> Any:
+    """Build a whole timm network without its classification head.
+
+    Args:
+        name: a timm architecture or hub id.
+        weights: as in `Encoder`.
+
+    Raises:
+        ConfigError: timm knows no such architecture.
+        WeightsError: the weights cannot be had or do not fit.
+    """
+    if weights == "pretrained":
+        return _fetch(name, num_classes=0)
+    network = create_timm(name, num_classes=0)
+    if weights is not None:
+        load_into(network, Path(weights), drop=HEAD_PREFIXES)
+    return network
+
+
+def _fetch(name: str, **options: Any) -> Any:
     try:
         return timm.create_model(name, pretrained=True, **options)
     except Exception as error:  # timm and the hub raise many kinds; each means the same here
@@ -101,9 +124,7 @@ def load_cut(cut: nn.Module, name: str, path: Path) -> None:
     Raises:
         WeightsError: no such file, not safetensors, or names or shapes that do not fit.
     """
-    whole = timm.create_model(name, pretrained=False, num_classes=0)
-    load_into(whole, path, drop=HEAD_PREFIXES)
-    state = whole.state_dict()
+    state = whole_timm(name, str(path)).state_dict()
     # timm renames modules of some networks when it cuts them (stages.0 -> stages_0, or all of
     # them below `model`): map by joining with either separator.
     flat = {key.replace(".", "_"): value for key, value in state.items()}

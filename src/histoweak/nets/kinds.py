@@ -8,6 +8,7 @@ from torch import nn
 
 from histoweak.nets.cam_classifier import CamClassifier, ClassifierNetConfig
 from histoweak.nets.config import NetConfig
+from histoweak.nets.instances import InstanceNet, InstanceNetConfig
 from histoweak.nets.segmenters import Segmenter, SegmenterNetConfig
 
 
@@ -27,6 +28,7 @@ class NetKind:
 NETS: dict[str, NetKind] = {
     "segmenter": NetKind(SegmenterNetConfig, Segmenter),
     "classifier": NetKind(ClassifierNetConfig, CamClassifier),
+    "instances": NetKind(InstanceNetConfig, InstanceNet),
 }
 
 

@@ -1,0 +1,154 @@
+"""Stages `cmil-max` and `cmil-min`: instances learn from the labels of the images they lie in.
+
+Of each image and class, one instance answers for the label. The instances are judged without
+gradient; a second pass over the chosen ones alone learns. Both passes agree bit for bit, since
+group normalisation treats every instance on its own; with `norm: batch` the first pass uses the
+running statistics.
+"""
+
+from functools import partial
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from histoweak.config import StrictConfig
+from histoweak.data.crops import AugmentConfig, Batch, CropDataset
+from histoweak.data.frames import FrameStore
+from histoweak.data.instances import cut, lattice, lattice_size, tissue
+from histoweak.inference.model import TissueModel
+from histoweak.nets.instances import InstanceNet, InstanceNetConfig
+from histoweak.objectives.classification import class_weights
+from histoweak.objectives.mil import Criterion, answer_loss, answers, choose
+from histoweak.pipeline import Stage, StageContext, is_leader
+from histoweak.stages.classifier import MULTIPLE, usual_window
+from histoweak.stages.model_folder import keep_model
+from histoweak.training.config import FitConfig, RuntimeConfig
+from histoweak.training.fit import fit, seeded
+
+
+class BagConfig(StrictConfig):
+    """How images become bags of instances.
+
+    `crop` is the side in pixels of what is cut around a patch, null for what holds 95 of 100. An
+    instance whose share of pixels brighter than `gray` exceeds `blank` is never chosen. `share`
+    is the least share of a patch that a present class is known to cover: so many instances answer
+    for it. `shift` moves the lattice at random from step to step.
+    """
+
+    crop: int | None = Field(None, ge=MULTIPLE, multiple_of=MULTIPLE)
+    gray: int = Field(220, ge=0, le=255)
+    blank: float = Field(0.7, ge=0, le=1)
+    share: float = Field(0.0, ge=0, le=1)
+    shift: bool = True
+
+
+class CmilConfig(StrictConfig):
+    """Training of an instance classifier by one criterion.
+
+    `fit.select` beyond `last` is not offered: the criterion has no figure of its own to select by.
+    """
+
+    net: InstanceNetConfig = InstanceNetConfig()
+    bags: BagConfig = BagConfig()
+    fit: FitConfig = FitConfig(batch=4)
+    augment: AugmentConfig = AugmentConfig()
+    balance: Literal["patient", "none"] = "patient"
+    weighted: bool = True
+
+
+def cmil_stage(config: CmilConfig, runtime: RuntimeConfig, criterion: Criterion) -> Stage:
+    """Make the stage; its artefact holds `model/`."""
+    run = partial(_run, config, runtime, criterion)
+    name = f"cmil-{criterion.removeprefix('max-')}"
+    return Stage(name, config, ("frames",), run, distributed=True, files=config.net.files)
+
+
+def _run(
+    config: CmilConfig, runtime: RuntimeConfig, criterion: Criterion, context: StageContext
+) -> None:
+    store = FrameStore(context.inputs["frames"])
+    classes = context.manifest.classes
+    seeded(context.seed, f"cmil {criterion}")
+    network = InstanceNet(config.net, len(classes))
+    window = usual_window(store, 1)
+    size = config.bags.crop or usual_window(store, MULTIPLE)
+    dataset = CropDataset(
+        store,
+        size=size,
+        augment=config.augment,
+        seed=context.seed,
+        n_classes=len(classes),
+        balance=config.balance,
+    )
+    weights = label_weights(store) if config.weighted else None
+    number = lattice_size(window, config.net.side)
+    bags = Bags(config.bags, number, config.net.side)
+
+    def objective(network: nn.Module, images: Tensor, batch: Batch) -> dict[str, Tensor]:
+        assert isinstance(network, InstanceNet)  # noqa: S101 - for type checkers
+        return {"loss": bags.loss(network, images, batch, criterion, weights)}
+
+    trained = fit(
+        network,
+        objective,
+        dataset,
+        config.fit,
+        runtime,
+        context,
+        description=f"training instances by {criterion}",
+    )
+    if is_leader():
+        model = TissueModel(trained, config.net, classes, store.frames[0].mpp)
+        keep_model(model, context.out)
+
+
+def label_weights(store: FrameStore) -> Tensor:
+    """(K,) weights inverse to how many windows of a store name each class."""
+    labels = [label for frame in store.frames for label in frame.labels]
+    return class_weights(torch.tensor(labels).clamp(min=0))
+
+
+class Bags:
+    """The instances of the windows of a batch.
+
+    Args:
+        config: which instances may be chosen, and how many.
+        number: instances per row and column of a window.
+        side: of an instance in pixels.
+    """
+
+    def __init__(self, config: BagConfig, number: int, side: int) -> None:
+        self.config, self.number, self.side = config, number, side
+
+    def squares(self, boxes: Tensor) -> Tensor:
+        """(N, n, 5) squares of windows (N, 5), moved at random if so wanted."""
+        shift = torch.rand(len(boxes), 2).to(boxes) if self.config.shift else None
+        return lattice(boxes, self.number, self.side, shift)
+
+    def loss(
+        self,
+        network: InstanceNet,
+        images: Tensor,
+        batch: Batch,
+        criterion: Criterion,
+        weights: Tensor | None,
+    ) -> Tensor:
+        """Loss of the instances that answer for the labels of the batch."""
+        squares = self.squares(batch.boxes)
+        instances = cut(images, squares, self.side)
+        valid = tissue(batch.images, squares, self.config.gray, self.config.blank)
+        probs = judge(network, instances)
+        chosen = choose(probs, batch.labels, valid, criterion, self.config.share)
+        own = answers(network.classify, instances, chosen)
+        return answer_loss(own, batch.labels, None if weights is None else weights.to(own))
+
+
+def judge(network: InstanceNet, instances: Tensor) -> Tensor:
+    """Probabilities (B, n, K) of instances (B, n, 3, s, s), without gradient."""
+    training = network.training
+    with torch.no_grad():
+        logits = network.eval().classify(instances.flatten(0, 1))
+    network.train(training)
+    return logits.sigmoid().view(*instances.shape[:2], -1)

@@ -1,0 +1,43 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from pydantic import ValidationError
+from torch import nn
+
+from histoweak.errors import ConfigError
+from histoweak.nets.instances import InstanceNet, InstanceNetConfig
+
+
+def network(norm="group", stride=16):
+    torch.manual_seed(0)
+    net = InstanceNetConfig(encoder="test_resnet", side=32, strides=(stride,), norm=norm)
+    return InstanceNet(net, 3).eval()
+
+
+@pytest.mark.parametrize("stride", [8, 16, 32])
+def test_maps_are_the_logits_of_squares_around_every_cell(stride):
+    net, images = network(stride=stride), torch.rand(2, 3, 64, 32)
+    maps = net(images)
+    assert maps.shape == (2, 3, 64 // stride, 32 // stride)
+    padded = F.pad(images, (16,) * 4, mode="replicate")
+    for r in range(maps.shape[2]):
+        for c in range(maps.shape[3]):
+            y, x = (round((i + 0.5) * stride) for i in (r, c))
+            square = padded[:, :, y : y + 32, x : x + 32]
+            torch.testing.assert_close(maps[:, :, r, c], net.classify(square), rtol=1e-4, atol=1e-5)
+
+
+def test_group_normalisation_treats_every_instance_on_its_own():
+    net, instances = network().train(), torch.rand(5, 3, 32, 32)
+    assert not [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    torch.testing.assert_close(net.classify(instances)[:2], net.classify(instances[:2]))
+    tied = network("batch").train()
+    assert not torch.allclose(tied.classify(instances)[:2], tied.classify(instances[:2]))
+
+
+def test_wrong_sizes_and_names():
+    for side, stride in ((32, 48), (33, 16)):
+        with pytest.raises(ValidationError, match="even number"):
+            InstanceNetConfig(side=side, strides=(stride,))
+    with pytest.raises(ConfigError, match="resnet1"):
+        InstanceNet(InstanceNetConfig(encoder="resnet1"), 2)

@@ -1,0 +1,99 @@
+import pytest
+import torch
+from torch import nn
+
+from histoweak.objectives.mil import answer_loss, answers, choose, known_loss
+
+
+def chosen_by_loop(probs, labels, valid, criterion, number):
+    """(B, K) sets of the chosen instances, by sorting a list."""
+    found = []
+    for p, y, v in zip(probs, labels, valid, strict=True):
+        usable = [i for i in range(len(v)) if v[i] or not v.any()]
+        row = []
+        for k in range(p.shape[1]):
+            least = criterion == "max-min" and y[k] > 0
+            order = sorted(usable, key=lambda i: float(p[i, k]), reverse=not least)
+            row.append(order[:number])
+        found.append(row)
+    return found
+
+
+@pytest.mark.parametrize("criterion", ["max-max", "max-min"])
+@pytest.mark.parametrize(("share", "number"), [(0.0, 1), (0.1, 1), (0.2, 2), (0.34, 4)])
+def test_choice_is_that_of_a_sorted_list(criterion, share, number):
+    torch.manual_seed(0)
+    probs, labels = torch.rand(6, 9, 3), torch.randint(2, (6, 3)).float()
+    valid = torch.rand(6, 9) < 0.8
+    valid[0] = False
+    chosen = choose(probs, labels, valid, criterion, share)
+    for one, loop in zip(
+        chosen, chosen_by_loop(probs, labels, valid, criterion, number), strict=True
+    ):
+        assert one.shape == (3, number)
+        for k in range(3):
+            assert one[k, : len(loop[k])].tolist() == loop[k]
+
+
+def test_the_authors_example_of_a_hardest_negative():
+    probs = torch.tensor([[[0.6], [0.7]]])
+    valid = torch.ones(1, 2, dtype=torch.bool)
+    for criterion in ("max-max", "max-min"):
+        assert choose(probs, torch.tensor([[0.0]]), valid, criterion).item() == 1
+    assert choose(probs, torch.tensor([[1.0]]), valid, "max-max").item() == 1
+    assert choose(probs, torch.tensor([[1.0]]), valid, "max-min").item() == 0
+
+
+def test_blank_instances_are_never_chosen_while_there_is_tissue():
+    probs = torch.tensor([[[0.01], [0.5], [0.9]]])
+    valid = torch.tensor([[False, True, True]])
+    assert choose(probs, torch.tensor([[1.0]]), valid, "max-min").item() == 1
+
+
+def test_gradient_of_the_chosen_alone_is_that_of_all():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.Flatten(), nn.Linear(144, 3))
+    instances, labels = torch.rand(2, 4, 3, 8, 8), torch.tensor([[1.0, 0, 1], [0, 1, 0]])
+    logits = network(instances.flatten(0, 1)).view(2, 4, 3)
+    chosen = choose(logits.detach().sigmoid(), labels, torch.ones(2, 4) > 0, "max-min", 0.5)
+    total = 0
+    for b in range(2):
+        for k in range(3):
+            for i in chosen[b, k]:
+                p = logits[b, i, k].sigmoid()
+                total = total - torch.log(p if labels[b, k] else 1 - p)
+    plain = total / (2 * 3 * 2)
+    expected = torch.autograd.grad(plain, list(network.parameters()))
+    calls = []
+
+    def classify(x):
+        calls.append(len(x))
+        return network(x)
+
+    loss = answer_loss(answers(classify, instances, chosen), labels)
+    found = torch.autograd.grad(loss, list(network.parameters()))
+    torch.testing.assert_close(loss, plain)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b)
+    assert calls == [len({(b, int(i)) for b in range(2) for i in chosen[b].flatten()})]
+
+
+def test_weights_multiply_the_loss_of_their_class():
+    own, labels = torch.randn(2, 3, 1), torch.tensor([[1.0, 0, 1], [0, 1, 0]])
+    parts = [float(answer_loss(own[:, [k]], labels[:, [k]])) for k in range(3)]
+    weighted = answer_loss(own, labels, torch.tensor([1.0, 2.0, 4.0]))
+    assert float(weighted) == pytest.approx((parts[0] + 2 * parts[1] + 4 * parts[2]) / 3)
+
+
+def test_unknown_targets_do_not_count():
+    logits = torch.randn(5, 2, requires_grad=True)
+    targets = torch.tensor([[1, -1], [0, 1], [-1, -1], [-1, 0], [1, 1]]).float()
+    terms = [
+        -torch.log(p if t else 1 - p)
+        for p, t in zip(logits.sigmoid().flatten(), targets.flatten(), strict=True)
+        if t >= 0
+    ]
+    torch.testing.assert_close(known_loss(logits, targets), torch.stack(terms).mean())
+    nothing = known_loss(logits, torch.full((5, 2), -1.0))
+    nothing.backward()
+    assert nothing.item() == 0 and not logits.grad.any()
