@@ -27,6 +27,7 @@ SEGMENTER = {
 }
 # What costs most is left out; the test of the demonstration leaves it in.
 EVALUATION = {"samples": 1, "faithfulness": 0, "boundary": "none", "evidence": False}
+DRS_NET = {"encoder": "vgg16_bn", "vgg_width": 0.05, "vgg_head": [256]}
 TINY: dict[str, dict[str, Any]] = {
     "vgg-cam": {
         "classifier": {"net": {"encoder": "vgg16_bn", "vgg_width": 0.05}, "fit": FIT},
@@ -38,6 +39,13 @@ TINY: dict[str, dict[str, Any]] = {
         "cmil": {"net": {"encoder": "test_resnet", "side": 32, "strides": [16]}, "fit": FIT},
         "classifier": {"fit": FIT, "bag_batch": 2},
         "scores": {"tta": "none"},
+        "segmenter": SEGMENTER,
+        "evaluation": EVALUATION,
+    },
+    "drs": {
+        "classifier": {"net": DRS_NET, "fit": FIT},
+        "scores": {"tta": "none"},
+        "refiner": {"net": DRS_NET, "fit": FIT},
         "segmenter": SEGMENTER,
         "evaluation": EVALUATION,
     },

@@ -38,6 +38,19 @@ def min_max_scores(maps: Tensor) -> Tensor:
     return (positive - low) / (high - low).clamp(min=1e-6)
 
 
+def peak_scores(maps: Tensor) -> Tensor:
+    """Negative evidence cut off, then each class divided by its largest value in the image.
+
+    Relative to the image like `min_max_scores`; evidence that is the same everywhere scores 1
+    everywhere. The form of Kim, Han & Kim (AAAI 2021), section 3.2.
+
+    Args:
+        maps: (B, K, h, w).
+    """
+    positive = maps.clamp(min=0)
+    return positive / (positive.amax(dim=(2, 3), keepdim=True) + 1e-5)
+
+
 def posterior_scores(maps: Tensor, allowed: Tensor | None = None) -> Tensor:
     """Posterior of each class at each pixel: softmax over the classes.
 

@@ -45,8 +45,8 @@ class Crop:
     """One training item.
 
     `image` (3,C,C) uint8; `boxes` (n,4) x0 y0 x1 y1 in pixels of the crop and `labels` (n,K) of
-    the windows that lie wholly inside; `mask` (C,C) uint8 or None; `stain` (6,) factors and
-    shifts for HED; `name` for messages; `step` of the training run that it belongs to.
+    the windows that lie wholly inside; `mask` (C,C) or (M,C,C) uint8 or None; `stain` (6,)
+    factors and shifts for HED; `name` for messages; `step` of the training run that it belongs to.
     """
 
     image: Tensor
@@ -63,8 +63,8 @@ class Batch:
     """Crops side by side.
 
     `images` (B,3,C,C) uint8; `boxes` (N,5) with the item's index first; `labels` (N,K);
-    `masks` (B,C,C) uint8 or None; `stain` (B,6); `names`; `step` of the training run, which
-    schedules follow.
+    `masks` (B,C,C) or (B,M,C,C) uint8 or None; `stain` (B,6); `names`; `step` of the training
+    run, which schedules follow.
     """
 
     images: Tensor
@@ -98,7 +98,8 @@ class CropDataset(Dataset[Crop]):
         n_classes: K.
         balance: `patient` draws patients equally often, then one of their windows; `none` draws
             windows equally often.
-        mask_of: returns the (H,W) mask of the frame at an index; None trains on labels alone.
+        mask_of: returns the (H,W) mask, or M of them as (M,H,W), of the frame at an index; None
+            trains on labels alone.
     """
 
     def __init__(
@@ -136,8 +137,7 @@ class CropDataset(Dataset[Crop]):
         image = _turn(_cut(self.store.image(index), x, y, side, "reflect"), turns, flip)
         mask = None
         if self.mask_of is not None:
-            cut = _turn(_cut(self.mask_of(index), x, y, side, "ignore"), turns, flip)
-            mask = _resize(cut[None, None], self.size, "nearest")[0, 0]
+            mask = self._mask(self.mask_of(index), x, y, side, turns, flip)
         boxes, labels = _inside(frame, x, y, side, self.n_classes)
         boxes = _turn_boxes(boxes, side, turns, flip) * (self.size / side)
         pixels = image.transpose(2, 0, 1)[None]
@@ -150,6 +150,14 @@ class CropDataset(Dataset[Crop]):
             name=frame.windows[window],
             step=step,
         )
+
+    def _mask(self, mask: UInt8, x: int, y: int, side: int, turns: int, flip: bool) -> Tensor:
+        """The piece of one (H,W) or several (M,H,W) masks that belongs to a crop."""
+        last = mask if mask.ndim == 2 else mask.transpose(1, 2, 0)
+        cut = _turn(_cut(last, x, y, side, "ignore"), turns, flip)
+        first = cut[None] if mask.ndim == 2 else cut.transpose(2, 0, 1)
+        resized = _resize(first[None], self.size, "nearest")[0]
+        return resized[0] if mask.ndim == 2 else resized
 
     def _stain(self, rng: np.random.Generator) -> npt.NDArray[np.float32]:
         factors = 1 + rng.uniform(-self.augment.stain, self.augment.stain, 3)

@@ -94,6 +94,27 @@ def index_mask(
     return mask
 
 
+def interpolate(
+    values: npt.NDArray[np.float32], axis: int, centres: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float32]:
+    """Linear interpolation along one axis; beyond the outer cells their values hold.
+
+    Args:
+        values: of any shape.
+        axis: along which.
+        centres: (N,) places among the cells, 0 being the centre of the first.
+
+    Returns:
+        The values, N long along the axis.
+    """
+    last = values.shape[axis] - 1
+    inside = centres.clip(0, last)
+    lower = np.floor(inside).astype(np.int64)
+    low, high = values.take(lower, axis), values.take(np.minimum(lower + 1, last), axis)
+    share = (inside - lower).reshape([-1 if i == axis else 1 for i in range(values.ndim)])
+    return np.asarray(low + share * (high - low), np.float32)
+
+
 def _to_width(rows: Tensor, width: int) -> Tensor:
     lower, upper, weight = (v.to(rows.device) for v in linear_positions(rows.shape[-1], width))
     return _mix(rows, lower, upper, weight, dim=2)

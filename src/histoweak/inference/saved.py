@@ -21,7 +21,7 @@ from histoweak.classes import ClassSet
 from histoweak.config import StrictConfig, build_config
 from histoweak.errors import ConfigError, HistoweakError, OutputError, WeightsError
 from histoweak.nets.config import NetConfig
-from histoweak.nets.kinds import NETS
+from histoweak.nets.kinds import NETS, build_network
 from histoweak.nets.weights import load_into
 from histoweak.pipeline.atomic import sync_file, sync_folder
 from histoweak.refine.white import WhiteConfig
@@ -151,7 +151,7 @@ def read_folder(folder: Path) -> tuple[Description, NetConfig, nn.Module]:
         net = _net_config(description)
         description.classes.class_set()
         n_classes = len(description.classes.names)
-        network = _build(description.kind, net, n_classes, folder / WEIGHTS)
+        network = _build(net, n_classes, folder / WEIGHTS)
     except WeightsError:
         raise
     except HistoweakError as error:
@@ -200,12 +200,12 @@ def _net_config(description: Description) -> NetConfig:
     return build_config(NETS[description.kind].config, description.net, "net")
 
 
-def _build(kind: str, net: NetConfig, n_classes: int, weights: Path) -> nn.Module:
+def _build(net: NetConfig, n_classes: int, weights: Path) -> nn.Module:
     """Build the network without starting weights, for those of the folder replace them."""
     blank = net.model_copy(update={"weights": None})
 
     def build() -> nn.Module:
-        return NETS[kind].build(blank, n_classes)
+        return build_network(blank, n_classes)
 
     try:
         with torch.device("meta"):

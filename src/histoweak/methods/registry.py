@@ -60,6 +60,11 @@ METHODS: dict[str, MethodSpec] = {
         paper="Xu et al., ICCV 2019 (CAMEL)",
         module="histoweak.methods.camel",
     ),
+    "drs": MethodSpec(
+        title="Region suppression, refinement network, pseudo-masks, DeepLabV3+",
+        paper="Kim, Han & Kim, AAAI 2021 (DRS); Chen et al., ECCV 2018 (DeepLabV3+)",
+        module="histoweak.methods.drs",
+    ),
     "supervised": MethodSpec(
         title="Upper bound: the same segmenter, trained on true masks",
         paper="Chen et al., ECCV 2018 (DeepLabV3+)",

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from histoweak.nets.config import MapsNetConfig
 from histoweak.nets.encoders import Encoder
 from histoweak.nets.normalise import Normalise
-from histoweak.nets.vgg import VggCamEncoder
+from histoweak.nets.vgg import VGG_HEAD, VggCamEncoder
 
 
 class ClassifierNetConfig(MapsNetConfig):
@@ -24,12 +24,14 @@ class ClassifierNetConfig(MapsNetConfig):
 
     `encoder` is `vgg16`, `vgg16_bn` or any timm architecture. VGG-16 yields one map at the first
     of `strides` (8 or 16); a timm encoder yields one per stride, which are projected to `width`
-    channels, added at the finest stride and mixed by a 3x3 convolution.
+    channels, added at the finest stride and mixed by a 3x3 convolution. `vgg_head` holds the
+    channels of the 3x3 convolutions behind VGG's conv5_3.
     """
 
     encoder: str = "vgg16"
     width: int = Field(128, ge=8)
     vgg_width: float = Field(1.0, gt=0, le=1)
+    vgg_head: tuple[int, ...] = Field(VGG_HEAD, min_length=1)
     head: Literal["fused", "linear"] = "linear"
 
 
@@ -50,7 +52,7 @@ class CamClassifier(nn.Module):
             self.fuse: nn.Module = _Concatenate()
             self.head = nn.Conv2d(sum(channels), n_classes, 1)
         else:
-            self.fuse = _Fuse(channels, config.width)
+            self.fuse = Fuse(channels, config.width)
             self.head = nn.Conv2d(config.width, n_classes, 1)
 
     def features(self, images: Tensor) -> Tensor:
@@ -68,7 +70,9 @@ def build_encoder(config: ClassifierNetConfig) -> Encoder | VggCamEncoder:
     """Build the encoder that a configuration names."""
     if config.encoder in ("vgg16", "vgg16_bn"):
         batch_norm = config.encoder == "vgg16_bn"
-        return VggCamEncoder(config.strides[0], batch_norm, config.weights, config.vgg_width)
+        return VggCamEncoder(
+            config.strides[0], batch_norm, config.weights, config.vgg_width, config.vgg_head
+        )
     return Encoder(config.encoder, config.strides, config.weights)
 
 
@@ -89,7 +93,7 @@ class _Concatenate(nn.Module):
         return torch.cat(_to_finest(maps), dim=1)
 
 
-class _Fuse(nn.Module):
+class Fuse(nn.Module):
     """Project, add and mix maps of several strides."""
 
     def __init__(self, channels: tuple[int, ...], width: int) -> None:
@@ -104,6 +108,7 @@ class _Fuse(nn.Module):
         )
 
     def forward(self, maps: list[Tensor]) -> Tensor:
+        """Return one map (B, width, h, w) at the finest stride."""
         # Projecting first and resizing after costs the fewest channels to resize.
         projected = [p(m) for p, m in zip(self.project, maps, strict=True)]
         total: Tensor = self.mix(sum(_to_finest(projected)))

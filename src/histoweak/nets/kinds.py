@@ -9,7 +9,9 @@ from torch import nn
 from histoweak.nets.cam_classifier import CamClassifier, ClassifierNetConfig
 from histoweak.nets.config import NetConfig
 from histoweak.nets.instances import InstanceNet, InstanceNetConfig
+from histoweak.nets.refiner import RefinerNetConfig
 from histoweak.nets.segmenters import Segmenter, SegmenterNetConfig
+from histoweak.nets.suppression import SuppressedClassifier, SuppressedNetConfig
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ NETS: dict[str, NetKind] = {
     "segmenter": NetKind(SegmenterNetConfig, Segmenter),
     "classifier": NetKind(ClassifierNetConfig, CamClassifier),
     "instances": NetKind(InstanceNetConfig, InstanceNet),
+    "suppressed-classifier": NetKind(SuppressedNetConfig, SuppressedClassifier),
+    "refiner": NetKind(RefinerNetConfig, CamClassifier),
 }
 
 
@@ -42,3 +46,8 @@ def kind_of(config: NetConfig) -> str:
         if type(config) is kind.config:
             return name
     raise KeyError(f"{type(config).__name__} is not registered in NETS")
+
+
+def build_network(config: NetConfig, n_classes: int) -> nn.Module:
+    """Build the network that settings describe, for K classes."""
+    return NETS[kind_of(config)].build(config, n_classes)

@@ -6,6 +6,7 @@ replaced by one 3x3 convolution to 1024 channels. The stride-8 form sets pool4 t
 dilates conv5 by 2, which keeps the field of view of pretrained filters.
 """
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,12 +16,12 @@ from torch import Tensor, nn
 from histoweak.errors import ConfigError, WeightsError
 from histoweak.nets.weights import load_into
 
-VGG_CHANNELS = 1024
+VGG_HEAD = (1024,)
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 
 
 class VggCamEncoder(nn.Module):
-    """conv1_1 to conv5_3 of VGG-16, then a 3x3 convolution to 1024 channels with ReLU.
+    """conv1_1 to conv5_3 of VGG-16, then 3x3 convolutions with ReLU: one, to 1024 channels.
 
     At 224 px the map is 14 x 14 (stride 16) or 28 x 28 (stride 8).
 
@@ -29,6 +30,7 @@ class VggCamEncoder(nn.Module):
         batch_norm: VGG-16-BN in place of the plain network; trains from scratch far more easily.
         weights: as in `Encoder`; a file holds the names of timm's vgg16 or vgg16_bn.
         width: multiplies every channel count; 1.0 is the published network.
+        head: channels of each 3x3 convolution behind conv5_3.
 
     Raises:
         ConfigError: a stride other than 8 or 16, or weights together with another width.
@@ -41,6 +43,7 @@ class VggCamEncoder(nn.Module):
         batch_norm: bool = False,
         weights: str | None = None,
         width: float = 1.0,
+        head: tuple[int, ...] = VGG_HEAD,
     ) -> None:
         super().__init__()
         if stride not in (8, 16):
@@ -55,12 +58,15 @@ class VggCamEncoder(nn.Module):
         if stride == 8:
             _keep_resolution(self.features)
         last = [m for m in self.features if isinstance(m, nn.Conv2d)][-1].out_channels
-        self.channels = (max(8, round(VGG_CHANNELS * width)),)
-        self.head = nn.Sequential(nn.Conv2d(last, self.channels[0], 3, padding=1), nn.ReLU())
+        widths = [last, *(max(8, round(channels * width)) for channels in head)]
+        self.head = nn.Sequential()
+        for before, after in pairwise(widths):
+            self.head.extend([nn.Conv2d(before, after, 3, padding=1), nn.ReLU()])
+        self.channels = (widths[-1],)
         self.strides = (stride,)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Return one map (B, 1024 x width, H/stride, W/stride)."""
+        """Return one map (B, channels, H/stride, W/stride)."""
         return [self.head(self.features(images))]
 
 

@@ -13,7 +13,8 @@ from histoweak.config import StrictConfig
 from histoweak.data.crops import AugmentConfig, Batch, CropDataset
 from histoweak.data.frames import FrameStore
 from histoweak.inference.model import TissueModel
-from histoweak.nets.cam_classifier import CamClassifier, ClassifierNetConfig
+from histoweak.nets.cam_classifier import ClassifierNetConfig
+from histoweak.nets.kinds import build_network
 from histoweak.objectives.classification import (
     class_weights,
     multilabel_loss,
@@ -69,7 +70,7 @@ def _run(config: ClassifierConfig, runtime: RuntimeConfig, context: StageContext
     store = FrameStore(context.inputs["frames"])
     classes = context.manifest.classes
     seeded(context.seed, "classifier")
-    network = CamClassifier(config.net, len(classes))
+    network = build_network(config.net, len(classes))
     dataset = CropDataset(
         store,
         size=config.crop or usual_window(store, MULTIPLE),

@@ -12,12 +12,20 @@ from pydantic import Field
 from histoweak.classes import IGNORE_INDEX, ClassSet
 from histoweak.config import StrictConfig
 from histoweak.data.frames import Frame, FrameStore
+from histoweak.data.nuclei import nuclear_density
 from histoweak.errors import ConfigError
 from histoweak.export.png import write_index_png
 from histoweak.pipeline import Stage, StageContext
+from histoweak.refine.background import (
+    BackgroundConfig,
+    against_background,
+    background_score,
+    weigh_by_nuclei,
+)
 from histoweak.refine.components import clean_mask
 from histoweak.refine.threshold import among_allowed, gate, min_max_mask, posterior_mask
 from histoweak.refine.white import WhiteConfig, white_mask
+from histoweak.stages.saliency import SaliencyMaps
 from histoweak.stages.scores import Reading, read_patch_probs, read_scores, score_file
 
 Scores = npt.NDArray[np.float32]
@@ -31,7 +39,8 @@ class PseudoMaskConfig(StrictConfig):
     must give each class of a patch of several classes, null for no gate. Pixels that no patch
     speaks for are ignored. `negative` names the class that takes all other pixels in the
     `min-max` reading; without it they are ignored. Components below `min_area` of the frame are
-    ignored. `white` is the rule for white background, null where white may be tissue.
+    ignored. `white` is the rule for white background, null where white may be tissue. `background`
+    is what competes with the classes besides each other, null for nothing.
     """
 
     threshold: float = Field(0.70, gt=0, le=1)
@@ -39,13 +48,23 @@ class PseudoMaskConfig(StrictConfig):
     negative: str | None = None
     min_area: float = Field(0.005, ge=0, lt=1)
     white: WhiteConfig | None = WhiteConfig()
+    background: BackgroundConfig | None = None
 
 
-def pseudo_mask_stage(config: PseudoMaskConfig, reading: Reading, classes: ClassSet) -> Stage:
+def pseudo_mask_stage(
+    config: PseudoMaskConfig, reading: Reading, classes: ClassSet, scores: str = "scores"
+) -> Stage:
     """Make the stage; its artefact holds one index PNG per frame and `pseudo_masks.json`.
 
+    Args:
+        config: thresholds and rules.
+        reading: what the scores mean.
+        classes: the K classes.
+        scores: the stage whose artefact holds the scores.
+
     Raises:
-        ConfigError: `negative` is none of the classes; better said before training than after.
+        ConfigError: `negative` is none of the classes, or `background` does not go with the rest;
+            better said before training than after.
     """
     if config.negative is not None and config.negative not in classes.names:
         raise ConfigError(
@@ -53,23 +72,47 @@ def pseudo_mask_stage(config: PseudoMaskConfig, reading: Reading, classes: Class
             expected=f"one of {list(classes.names)}",
             remedy="Name a class of the data set, or set it to null",
         )
-    run = partial(_run, config, reading)
-    return Stage("pseudo-masks", config, ("frames", "scores"), run)
+    if config.background is not None:
+        _require_fit(config.background, config.negative, reading)
+    run = partial(_run, config, reading, scores)
+    return Stage("pseudo-masks", config, ("frames", scores), run)
 
 
-def _run(config: PseudoMaskConfig, reading: Reading, context: StageContext) -> None:
+def _require_fit(background: BackgroundConfig, negative: str | None, reading: Reading) -> None:
+    if background.kind == "nuclei":
+        if negative is None:
+            raise ConfigError(
+                "pseudo_masks.background.kind = 'nuclei' without pseudo_masks.negative",
+                expected="a class that the others are weighed down against",
+                remedy="Name it, or set pseudo_masks.background to null",
+            )
+    elif reading == "posterior":
+        raise ConfigError(
+            f"pseudo_masks.background.kind = {background.kind!r} with scores.reading = 'posterior'",
+            expected="scores that do not sum to one, for the background to compete with",
+            remedy="Set scores.reading to peak or min-max, or pseudo_masks.background to null",
+        )
+    elif background.kind == "saliency":
+        SaliencyMaps(background.folder)
+
+
+def _run(config: PseudoMaskConfig, reading: Reading, scored: str, context: StageContext) -> None:
     store = FrameStore(context.inputs["frames"])
     classes = context.manifest.classes
-    probs = read_patch_probs(context.inputs["scores"] / "patch_probs.csv")
-    stride = json.loads((context.inputs["scores"] / "scores.json").read_text())["stride"]
+    probs = read_patch_probs(context.inputs[scored] / "patch_probs.csv")
+    stride = json.loads((context.inputs[scored] / "scores.json").read_text())["stride"]
+    external = None
+    if config.background is not None and config.background.kind == "saliency":
+        external = SaliencyMaps(config.background.folder)
     counts = np.zeros(256, np.int64)
     frames = context.progress.track(enumerate(store.frames), len(store), "making pseudo-masks")
     for index, frame in frames:
-        coarse = read_scores(context.inputs["scores"] / score_file(index))
+        coarse = read_scores(context.inputs[scored] / score_file(index))
         scores = enlarge(coarse, stride, (frame.height, frame.width))
         own = np.array([probs[index, w] for w in range(len(frame.boxes))], np.float32)
         allowed = allowed_classes(frame, own, config.gate, len(classes))
-        mask = make_mask(scores, allowed, store.image(index), config, reading, classes)
+        saliency = None if external is None else external(frame)
+        mask = make_mask(scores, allowed, store.image(index), config, reading, classes, saliency)
         write_index_png(context.out / mask_file(index), mask, classes)
         counts += np.bincount(mask.ravel(), minlength=256)
     shares = counts / counts.sum()
@@ -124,26 +167,40 @@ def make_mask(
     config: PseudoMaskConfig,
     reading: Reading,
     classes: ClassSet,
+    saliency: Mask | None = None,
 ) -> Mask:
     """Make the mask of one frame.
 
     Args:
         scores: (K, H, W) in [0, 1].
-        allowed: (K, H, W), from `allowed_classes`.
+        allowed: (K, H, W) bool, from `allowed_classes`.
         image: (H, W, 3) uint8.
         config: thresholds and rules.
         reading: what the scores mean.
         classes: names `config.negative` and the value of white.
+        saliency: (H, W) uint8 map of another program, where the background asks for it.
     """
+    white = None if config.white is None else white_mask(image, config.white)
+    negative = None if config.negative is None else classes.names.index(config.negative)
+    background = config.background
+    if background is not None and background.kind == "nuclei" and negative is not None:
+        density = nuclear_density(image, background.sigma, white)
+        scores = weigh_by_nuclei(scores, density, background.weight, negative)
+        background = None
     if reading == "posterior":
         mask = posterior_mask(among_allowed(scores, allowed), config.threshold)
-    else:
-        negative = config.negative
-        rest = IGNORE_INDEX if negative is None else classes.names.index(negative)
+    elif background is None:
+        rest = IGNORE_INDEX if negative is None else negative
         mask = min_max_mask(np.where(allowed, scores, 0), config.threshold, rest)
+    else:
+        opponent = background_score(background, saliency, (image.shape[0], image.shape[1]))
+        possible = np.where(allowed, scores, 0)
+        mask = against_background(
+            possible, opponent, config.threshold, negative, background.crowded
+        )
     mask[~allowed.any(axis=0)] = IGNORE_INDEX
-    if config.white is not None:
-        mask[white_mask(image, config.white)] = classes.white_index
+    if white is not None:
+        mask[white] = classes.white_index
     return clean_mask(mask, round(config.min_area * mask.size))
 
 

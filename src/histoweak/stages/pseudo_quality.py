@@ -55,6 +55,10 @@ class PseudoMaskTally:
             area = round(config.white.min_pixels * patch.zoom**2)
             white = config.white.model_copy(update={"min_pixels": area})
             config = config.model_copy(update={"white": white})
+        if config.background is not None:
+            sigma = config.background.sigma * patch.zoom
+            background = config.background.model_copy(update={"sigma": sigma})
+            config = config.model_copy(update={"background": background})
         allowed = np.ones(patch.scores.shape, bool)
         return make_mask(patch.scores, allowed, patch.image, config, self.reading, self.classes)
 

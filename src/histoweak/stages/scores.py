@@ -12,29 +12,32 @@ import tifffile
 import torch
 from pydantic import Field
 
-from histoweak.cams.cam import min_max_scores, posterior_scores
+from histoweak.cams.cam import min_max_scores, peak_scores, posterior_scores
 from histoweak.config import StrictConfig
 from histoweak.data.frames import Frame, FrameStore
 from histoweak.inference.model import TissueModel, load_model
+from histoweak.inference.multiscale import ScalesConfig, scaled_maps
 from histoweak.inference.tta import Tta
 from histoweak.objectives.pooling import box_mean
 from histoweak.pipeline import Stage, StageContext
 from histoweak.training.config import RuntimeConfig
 
-Reading = Literal["min-max", "posterior"]
+Reading = Literal["min-max", "posterior", "peak"]
 TOP = 65535
 
 
 class ScoresConfig(StrictConfig):
     """How class maps become scores.
 
-    `reading` is `posterior` (softmax over the classes, absolute) or `min-max` (each class scaled
-    by its own range in the image). Maps are averaged over `tta` orientations.
+    `reading` is `posterior` (softmax over the classes, absolute), `min-max` (each class scaled by
+    its own range in the image) or `peak` (each class divided by its own maximum). Maps are averaged
+    over `tta` orientations, and combined over the magnifications of `scales`, null for one.
     """
 
     reading: Reading = "posterior"
     tta: Tta = "d4"
     tile: int = Field(512, ge=32)
+    scales: ScalesConfig | None = None
 
 
 def scores_stage(config: ScoresConfig, runtime: RuntimeConfig) -> Stage:
@@ -53,7 +56,7 @@ def _run(config: ScoresConfig, runtime: RuntimeConfig, context: StageContext) ->
     rows: list[list[str | int | float]] = []
     frames = context.progress.track(enumerate(store.frames), len(store), "scoring pixels")
     for index, frame in frames:
-        maps = model.maps(store.image(index), tta=config.tta, tile=config.tile)
+        maps = steady_maps(model, store.image(index), None, config, config.tile)
         write_scores(context.out / score_file(index), to_scores(maps, config.reading))
         for window, probs in enumerate(window_probs(model, maps, frame)):
             rows.append([index, window, *(round(float(p), 6) for p in probs)])
@@ -64,11 +67,23 @@ def _run(config: ScoresConfig, runtime: RuntimeConfig, context: StageContext) ->
         writer.writerows(rows)
 
 
+def steady_maps(
+    model: TissueModel,
+    image: npt.NDArray[np.uint8],
+    mpp: float | None,
+    config: ScoresConfig,
+    tile: int,
+) -> npt.NDArray[np.float32]:
+    """Class maps (K,h,w) of an image, combined over orientations and magnifications."""
+    if config.scales is None:
+        return model.maps(image, mpp, tta=config.tta, tile=tile)
+    return scaled_maps(model, image, mpp, config.scales, tta=config.tta, tile=tile)
+
+
 def to_scores(maps: npt.NDArray[np.float32], reading: Reading) -> npt.NDArray[np.float32]:
     """Class maps (K,h,w) to scores (K,h,w) in [0, 1]."""
-    tensor = torch.from_numpy(maps)[None]
-    scores = posterior_scores(tensor) if reading == "posterior" else min_max_scores(tensor)
-    result: npt.NDArray[np.float32] = scores[0].numpy()
+    forms = {"posterior": posterior_scores, "min-max": min_max_scores, "peak": peak_scores}
+    result: npt.NDArray[np.float32] = forms[reading](torch.from_numpy(maps)[None])[0].numpy()
     return result
 
 

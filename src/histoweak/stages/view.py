@@ -16,9 +16,9 @@ from histoweak.data.manifest import Record
 from histoweak.data.rescale import rescaled_size
 from histoweak.inference.forward import posterior_bands
 from histoweak.inference.model import TissueModel
-from histoweak.inference.resize import index_mask
+from histoweak.inference.resize import index_mask, interpolate
 from histoweak.objectives.pooling import box_mean
-from histoweak.stages.scores import ScoresConfig, to_scores
+from histoweak.stages.scores import ScoresConfig, steady_maps, to_scores
 
 UInt8 = npt.NDArray[np.uint8]
 Float = npt.NDArray[np.float32]
@@ -39,7 +39,7 @@ class View:
         working: (H, W) of the image at the scale of the model.
         stride: pixels at the scale of the model per pixel of the maps.
         plain: (K, h, w) maps of one pass.
-        maps: (K, h, w) maps averaged over orientations.
+        maps: (K, h, w) maps combined over orientations and magnifications.
         scores: (K, h, w) in [0, 1], from `maps`.
         probs: (K,) probability of each class for the image as a whole, from `maps`.
         called: (K,) bool, the classes that the classifier names.
@@ -64,8 +64,8 @@ class View:
 
     def scores_at(self, rows: Indices, columns: Indices) -> Float:
         """Scores (K, R, C) at the given rows and columns of the image, bilinear between maps."""
-        tall = _enlarge(self.scores, 1, self._centres(rows, 0))
-        return _enlarge(tall, 2, self._centres(columns, 1))
+        tall = interpolate(self.scores, 1, self._centres(rows, 0))
+        return interpolate(tall, 2, self._centres(columns, 1))
 
     def _centres(self, pixels: Indices, axis: int) -> npt.NDArray[np.float64]:
         """Where the centres of pixels of the image lie among the centres of the cells."""
@@ -73,9 +73,7 @@ class View:
         return np.asarray((pixels + 0.5) * (zoom / self.stride) - 0.5, np.float64)
 
     def _strongest(self, maps: Float) -> UInt8:
-        with torch.inference_mode():
-            bands = posterior_bands(torch.from_numpy(maps), self.stride, self.working)
-            return index_mask(bands, self.working, self.size)
+        return strongest_class(maps, self.stride, self.working, self.size)
 
 
 @dataclass(frozen=True)
@@ -103,8 +101,8 @@ class Viewer:
         working = rescaled_size(size, scale)
         plain = model.maps(image, mpp, tile=self.tile)
         maps = plain
-        if self.cam.tta != "none":
-            maps = model.maps(image, mpp, tta=self.cam.tta, tile=self.tile)
+        if self.cam.tta != "none" or self.cam.scales is not None:
+            maps = steady_maps(model, image, mpp, self.cam, self.tile)
         box = torch.tensor([[0, 0, 0, working[1], working[0]]])
         logits = box_mean(torch.from_numpy(maps)[None], box, (1 / model.stride, 1 / model.stride))
         probs: Float = model.activate(logits)[0].numpy()
@@ -151,11 +149,17 @@ class Patch:
         return self.view.size[0] / self.view.working[0] / self.step
 
 
-def _enlarge(values: Float, axis: int, centres: npt.NDArray[np.float64]) -> Float:
-    """Linear interpolation along one axis; beyond the outer cells their values hold."""
-    last = values.shape[axis] - 1
-    inside = centres.clip(0, last)
-    lower = np.floor(inside).astype(np.int64)
-    low, high = values.take(lower, axis), values.take(np.minimum(lower + 1, last), axis)
-    share = (inside - lower).reshape([-1 if i == axis else 1 for i in range(values.ndim)])
-    return np.asarray(low + share * (high - low), np.float32)
+def strongest_class(
+    maps: Float, stride: int, working: tuple[int, int], size: tuple[int, int]
+) -> UInt8:
+    """(H, W) class with the largest map at each pixel of an image of `size`.
+
+    Args:
+        maps: (K, h, w).
+        stride: pixels at working scale per pixel of the maps.
+        working: (height, width) of the image at working scale.
+        size: (H, W).
+    """
+    with torch.inference_mode():
+        bands = posterior_bands(torch.from_numpy(maps), stride, working)
+        return index_mask(bands, working, size)

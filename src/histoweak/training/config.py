@@ -13,17 +13,23 @@ class OptimConfig(StrictConfig):
     """Optimiser and schedule.
 
     `adamw` with `one-cycle` trains from scratch in few steps; `sgd` with `poly` is what the
-    published systems use. `head_lr` multiplies the rate of the layers behind the encoder.
+    published systems use, some of them with the `nesterov` form of momentum. `head_lr` multiplies
+    the rate of new layers: those behind the encoder, and controllers of suppression; `bias_lr` that
+    of biases and normalisation. The schedule `step` divides the rate by ten at each of `drops`,
+    shares of the run.
     """
 
     name: Literal["adamw", "sgd"] = "adamw"
     lr: float = Field(1e-3, gt=0)
     head_lr: float = Field(1.0, gt=0)
+    bias_lr: float = Field(1.0, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
+    nesterov: bool = False
     weight_decay: float = Field(1e-2, ge=0)
-    schedule: Literal["one-cycle", "poly", "constant"] = "one-cycle"
+    schedule: Literal["one-cycle", "poly", "step", "constant"] = "one-cycle"
     warmup: float = Field(0.2, ge=0, lt=1)
     power: float = Field(0.9, gt=0)
+    drops: tuple[float, ...] = (0.5, 0.75)
     clip: float | None = Field(None, gt=0)
 
 

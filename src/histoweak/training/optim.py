@@ -13,34 +13,44 @@ def build_optimizer(network: nn.Module, config: OptimConfig) -> torch.optim.Opti
     """Build the optimiser; biases and normalisation carry no weight decay.
 
     Args:
-        network: parameters whose names hold `encoder` get `lr`, all others `lr * head_lr`.
+        network: parameters whose names hold `encoder` get `lr`, all others `lr * head_lr`; those
+            without weight decay `bias_lr` times that.
         config: the settings.
     """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            # The 3x3 convolution behind VGG's features is new, whatever weights those start from.
-            encoder = "encoder." in name and "encoder.head." not in name
+            # What is behind VGG's features or between them is new, whatever those start from.
+            new = "encoder.head." in name or name.endswith(".controller")
+            encoder = "encoder." in name and not new
             key = (encoder, parameter.ndim > 1)
             groups.setdefault(key, []).append(parameter)
     parameters = [
         {
             "params": members,
-            "lr": config.lr * (1 if encoder else config.head_lr),
+            "lr": config.lr
+            * (1 if encoder else config.head_lr)
+            * (1 if decays else config.bias_lr),
             "weight_decay": config.weight_decay if decays else 0.0,
         }
         for (encoder, decays), members in groups.items()
     ]
     if config.name == "adamw":
         return torch.optim.AdamW(parameters, lr=config.lr)
-    return torch.optim.SGD(parameters, lr=config.lr, momentum=config.momentum)
+    return torch.optim.SGD(
+        parameters,
+        lr=config.lr,
+        momentum=config.momentum,
+        nesterov=config.nesterov and config.momentum > 0,
+    )
 
 
 def schedule(config: OptimConfig, steps: int) -> Callable[[int], float]:
     """Return the factor on the learning rate as a function of the step, 0-based.
 
     `one-cycle`: cosine from 1/25 to 1 over the warm-up share, then cosine to nearly 0
-    (Smith & Topin 2018). `poly`: `(1 - step / steps) ** power`, after a linear warm-up.
+    (Smith & Topin 2018). `poly`: `(1 - step / steps) ** power`, after a linear warm-up. `step`: a
+    tenth for each of `drops` that is reached.
     """
     warmup = max(1, round(config.warmup * steps)) if config.warmup else 0
 
@@ -54,10 +64,14 @@ def schedule(config: OptimConfig, steps: int) -> Callable[[int], float]:
         rest: float = max(0.0, 1 - step / steps) ** config.power
         return rise * rest
 
+    def by_tenths(step: int) -> float:
+        return 0.1 ** sum(step >= round(drop * steps) for drop in config.drops)
+
     def constant(step: int) -> float:
         return 1.0
 
-    return {"one-cycle": one_cycle, "poly": poly, "constant": constant}[config.schedule]
+    forms = {"one-cycle": one_cycle, "poly": poly, "step": by_tenths, "constant": constant}
+    return forms[config.schedule]
 
 
 def _cosine(start: float, end: float, share: float) -> float:
