@@ -109,9 +109,21 @@ def test_poly_can_warm_up() -> None:
 
 
 @pytest.mark.parametrize("warmup", [0.0, 0.2, 0.99])
-@pytest.mark.parametrize("name", ["one-cycle", "poly", "constant"])
+@pytest.mark.parametrize("name", ["one-cycle", "poly", "step", "constant"])
 @pytest.mark.parametrize("steps", [1, 2, 7])
 def test_short_trainings_have_rates_in_range(name, warmup, steps) -> None:
     factor = schedule(OptimConfig(schedule=name, warmup=warmup), steps)
     assert all(0 <= factor(step) <= 1 for step in range(steps + 2))
     assert any(factor(step) > 0 for step in range(steps))
+
+
+def test_steps_divide_the_rate_by_ten_at_each_drop() -> None:
+    factor = schedule(OptimConfig(schedule="step", drops=(4 / 15, 9 / 15)), 15 * 7)
+    rates_by_epoch = [factor(7 * epoch) for epoch in range(15)]
+    assert rates_by_epoch == pytest.approx([1.0] * 4 + [0.1] * 5 + [0.01] * 6)
+    assert factor(27) == 1.0 and factor(28) == pytest.approx(0.1)
+
+
+def test_nesterov_is_passed_on() -> None:
+    sgd = build_optimizer(nn.Linear(2, 2), OptimConfig(name="sgd", nesterov=True))
+    assert all(group["nesterov"] for group in sgd.param_groups)

@@ -1,0 +1,62 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from histoweak.errors import ConfigError, ImageError
+from histoweak.stages.saliency import SaliencyMaps
+from tests.stages.test_pseudo_masks import frame
+
+
+def named(boxes, names, height: int = 8, width: int = 12):
+    from dataclasses import replace
+
+    labels = [(1, 0)] * len(boxes)
+    return replace(frame(boxes, labels, height, width), windows=tuple(names))
+
+
+def save(folder: Path, name: str, array) -> None:
+    Image.fromarray(np.asarray(array, np.uint8)).save(folder / name)
+
+
+def test_maps_are_laid_where_their_patches_lie(tmp_path) -> None:
+    save(tmp_path, "a.png", np.full((16, 16), 90))
+    save(tmp_path, "b.jpg", np.full((8, 8), 200))
+    two = named([(0, 0, 8, 8), (4, 0, 12, 8)], ["/data/a.tif", "/data/b.png"])
+    found = SaliencyMaps(str(tmp_path))(two)
+    assert found.shape == (8, 12)
+    assert (found[:, :4] == 90).all() and (found[:, 4:] == 200).all()
+
+
+def test_a_missing_map_is_named_with_the_remedy(tmp_path) -> None:
+    maps = SaliencyMaps(str(tmp_path))
+    with pytest.raises(ImageError, match="no saliency map of a") as error:
+        maps(named([(0, 0, 8, 8)], ["/data/a.tif"]))
+    assert "a.png" in str(error.value) and "pseudo_masks.background" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (np.arange(192).reshape(8, 8, 3), "is not grey"),
+        (np.zeros((8, 16)), "16 x 8 pixels for a patch of 8 x 8"),
+    ],
+)
+def test_maps_of_another_kind_are_refused(tmp_path, array, said) -> None:
+    save(tmp_path, "a.png", array)
+    with pytest.raises(ImageError, match=said):
+        SaliencyMaps(str(tmp_path))(named([(0, 0, 8, 8)], ["a.png"]))
+
+
+def test_two_maps_of_one_image_are_refused(tmp_path) -> None:
+    save(tmp_path, "a.png", np.zeros((4, 4)))
+    save(tmp_path, "a.bmp", np.zeros((4, 4)))
+    with pytest.raises(ConfigError, match="both maps of a"):
+        SaliencyMaps(str(tmp_path))
+
+
+@pytest.mark.parametrize("folder", [None, "nowhere"])
+def test_without_a_folder_the_remedy_is_said(folder) -> None:
+    with pytest.raises(ConfigError, match="a folder of saliency maps"):
+        SaliencyMaps(folder)
