@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from pydantic import ValidationError
 
 from histoweak.inference.multiscale import ScalesConfig, cell_places, scaled_maps
 from histoweak.inference.resize import interpolate
@@ -55,8 +54,3 @@ def test_structures_stay_where_they_are() -> None:
     assert seen.shape == plain.shape
     for own, base in zip(seen, plain, strict=True):
         assert np.corrcoef(own.ravel(), base.ravel())[0, 1] > 0.5
-
-
-def test_magnifications_have_limits() -> None:
-    with pytest.raises(ValidationError, match="between"):
-        ScalesConfig(factors=(0.1,))

@@ -4,11 +4,10 @@ from typing import Literal, Unpack
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, field_validator
 
 from histoweak.config import StrictConfig
 from histoweak.data.rescale import rescale_image
-from histoweak.inference.config import Options
+from histoweak.inference.config import Options, Scales
 from histoweak.inference.model import TissueModel
 from histoweak.inference.resize import interpolate
 
@@ -24,16 +23,9 @@ class ScalesConfig(StrictConfig):
     outer pixels of the image, as some released code does, which moves them by up to half a stride.
     """
 
-    factors: tuple[float, ...] = Field((0.8, 1.0, 1.2), min_length=1)
+    factors: Scales = (0.8, 1.0, 1.2)
     combine: Literal["mean", "max"] = "mean"
     align_corners: bool = False
-
-    @field_validator("factors")
-    @classmethod
-    def _in_range(cls, factors: tuple[float, ...]) -> tuple[float, ...]:
-        if not all(0.25 <= factor <= 4 for factor in factors):
-            raise ValueError("magnifications lie between 0.25 and 4")
-        return factors
 
 
 def scaled_maps(

@@ -12,9 +12,8 @@ from collections.abc import Sequence
 
 from histoweak.classes import ClassSet
 from histoweak.methods.config import MethodConfig
-from histoweak.nets.suppression import SuppressedNetConfig
 from histoweak.pipeline import Stage
-from histoweak.stages.classifier import ClassifierConfig, classifier_stage
+from histoweak.stages.classifier import SuppressedClassifierConfig, classifier_stage
 from histoweak.stages.evaluation import evaluation_stage
 from histoweak.stages.frames import FramesConfig, frames_stage
 from histoweak.stages.pseudo_masks import PseudoMaskConfig, pseudo_mask_stage
@@ -23,12 +22,6 @@ from histoweak.stages.refiner import RefinerConfig, refiner_stage
 from histoweak.stages.scores import ScoresConfig, scores_stage
 from histoweak.stages.segmenter import SegmenterConfig, segmenter_stage
 from histoweak.training.selection import selection_of
-
-
-class SuppressedClassifierConfig(ClassifierConfig):
-    """The patch classifier with region suppression; else as in `ClassifierConfig`."""
-
-    net: SuppressedNetConfig = SuppressedNetConfig()
 
 
 class Config(MethodConfig):

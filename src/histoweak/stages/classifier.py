@@ -15,6 +15,7 @@ from histoweak.data.frames import FrameStore
 from histoweak.inference.model import TissueModel
 from histoweak.nets.cam_classifier import ClassifierNetConfig
 from histoweak.nets.kinds import build_network
+from histoweak.nets.suppression import SuppressedNetConfig
 from histoweak.objectives.classification import (
     class_weights,
     multilabel_loss,
@@ -57,6 +58,12 @@ class ClassifierConfig(StrictConfig):
     present_share: float = Field(0.05, gt=0, le=1)
     balance: Literal["patient", "none"] = "patient"
     weighted: bool = True
+
+
+class SuppressedClassifierConfig(ClassifierConfig):
+    """The patch classifier with region suppression; else as in `ClassifierConfig`."""
+
+    net: SuppressedNetConfig = SuppressedNetConfig()
 
 
 def classifier_stage(config: ClassifierConfig, runtime: RuntimeConfig) -> Stage:

@@ -59,7 +59,7 @@ from histoweak.stages.pseudo_masks import PseudoMaskConfig
 from histoweak.stages.pseudo_quality import PseudoMaskTally
 from histoweak.stages.rungs import RungTally
 from histoweak.stages.samples import write_samples
-from histoweak.stages.scores import ScoresConfig
+from histoweak.stages.scores import ScoresConfig, shown_views
 from histoweak.stages.view import Patch, View, Viewer
 from histoweak.training.config import RuntimeConfig, Select
 
@@ -124,14 +124,14 @@ class RungMaker:
 
     Args:
         name: what tables call it.
-        tta: its test-time augmentation.
+        tta: the orientations and magnifications that it sees, for tables.
         inputs: names of the stages whose artefacts it needs.
         make: (artefact folder of each input, device) -> how it predicts.
         setting: all else that decides what it predicts.
     """
 
     name: str
-    tta: Tta
+    tta: str
     inputs: tuple[str, ...]
     make: Callable[[Mapping[str, Path], str], Predict]
     setting: StrictConfig | None = None
@@ -247,7 +247,7 @@ def classifier_rungs(cam: ScoresConfig) -> list[Rung]:
     """The two rungs below the segmenter: the plain CAM, and its refined scores."""
     return [
         Rung("CAM", "none", lambda image, mpp, view: _seen(view).cam()),
-        Rung("pseudo-mask", cam.tta, lambda image, mpp, view: _seen(view).refined()),
+        Rung("pseudo-mask", shown_views(cam), lambda image, mpp, view: _seen(view).refined()),
     ]
 
 

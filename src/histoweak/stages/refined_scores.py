@@ -14,7 +14,14 @@ from histoweak.data.rescale import rescaled_size
 from histoweak.inference.model import load_model
 from histoweak.pipeline import Stage, StageContext
 from histoweak.stages.evaluation import Predict, RungMaker
-from histoweak.stages.scores import Reading, ScoresConfig, score_file, steady_maps, write_scores
+from histoweak.stages.scores import (
+    Reading,
+    ScoresConfig,
+    score_file,
+    shown_views,
+    steady_maps,
+    write_scores,
+)
 from histoweak.stages.view import View, strongest_class
 from histoweak.training.config import RuntimeConfig
 
@@ -77,4 +84,4 @@ def refinement_rung(config: ScoresConfig, tile: int) -> RungMaker:
 
         return predict
 
-    return RungMaker("refinement network", config.tta, ("refiner",), make, setting=config)
+    return RungMaker("refinement network", shown_views(config), ("refiner",), make, setting=config)

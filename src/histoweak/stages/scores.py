@@ -15,6 +15,7 @@ from pydantic import Field
 from histoweak.cams.cam import min_max_scores, peak_scores, posterior_scores
 from histoweak.config import StrictConfig
 from histoweak.data.frames import Frame, FrameStore
+from histoweak.inference.config import views
 from histoweak.inference.model import TissueModel, load_model
 from histoweak.inference.multiscale import ScalesConfig, scaled_maps
 from histoweak.inference.tta import Tta
@@ -78,6 +79,11 @@ def steady_maps(
     if config.scales is None:
         return model.maps(image, mpp, tta=config.tta, tile=tile)
     return scaled_maps(model, image, mpp, config.scales, tta=config.tta, tile=tile)
+
+
+def shown_views(config: ScoresConfig) -> str:
+    """Orientations and magnifications in words, for tables."""
+    return views(config.tta, config.scales.factors if config.scales else (1.0,))
 
 
 def to_scores(maps: npt.NDArray[np.float32], reading: Reading) -> npt.NDArray[np.float32]:
