@@ -21,7 +21,7 @@ from typing import Any
 HEAVY = [
     "histoweak.api",
     "histoweak.cli",
-    "histoweak.cli.tables",
+    "histoweak.cli.ladder",
     "histoweak.methods.supervised",
     "histoweak.methods.vgg_cam",
     "histoweak.report.from_run",

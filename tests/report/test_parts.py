@@ -27,7 +27,7 @@ from histoweak.report.charts import Bar, bars
 from histoweak.report.colors import DEFICIENCIES, least_distance, report_classes
 from histoweak.report.gallery import sample_tiles
 from histoweak.report.lines import curves
-from histoweak.report.text import clean, percent, shorten
+from histoweak.report.text import clean, percent, shorten, with_code
 from tests.report.fake import CLASSES, PROTOCOL, sample
 
 
@@ -67,6 +67,14 @@ def test_clean_text_holds_no_control_and_no_address(text):
     cleaned = clean(text + "http://x")
     assert not re.search(r"https?://|[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", cleaned)
     cleaned.encode("utf-8")
+
+
+def test_code_is_set_apart_and_everything_is_escaped():
+    text = "Run `histoweak data split` <b> or give --presence, not e--x `<i>`"
+    assert with_code(text) == (
+        "Run <code>histoweak data split</code> &lt;b&gt; or give <code>--presence</code>, "
+        "not e--x <code>&lt;i&gt;</code>"
+    )
 
 
 @given(st.text(max_size=40), st.integers(3, 30))

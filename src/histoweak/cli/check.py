@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
     from histoweak.data.check import CheckResult
@@ -83,14 +84,15 @@ def _write(result: "CheckResult", folder: Path, limit_pictures: int) -> None:
     write_check_page(folder / "check.html", result, limit_pictures)
 
 
-def contents_table(result: "CheckResult") -> "Table":
+def contents_table(result: "CheckResult") -> "Group":
     """What each split holds, one column for each."""
     from rich.markup import escape
     from rich.table import Table
 
+    from histoweak.cli.tables import titled
     from histoweak.report.text import clean, percent
 
-    table = Table(title="images; of each class: with it (with nothing else)", title_justify="left")
+    table = Table()
     table.add_column("")
     for split in result.splits:
         table.add_column(split.name or "unassigned", justify="right")
@@ -100,7 +102,7 @@ def contents_table(result: "CheckResult") -> "Table":
     for k, name in enumerate(result.checked.manifest.classes.names):
         counts = (split.classes[k] for split in result.splits)
         table.add_row(escape(clean(name)), *(f"{c.images} ({c.alone})" for c in counts))
-    return table
+    return titled("images; of each class: with it (with nothing else)", table)
 
 
 def findings_table(result: "CheckResult") -> "Table":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
     from histoweak.report.scored import ScoredRun
 
@@ -83,12 +83,12 @@ def comparison(a: "ScoredRun", b: "ScoredRun", draws: int, seed: int) -> dict[st
     }
 
 
-def comparison_table(figures: dict[str, Any]) -> "Table":
+def comparison_table(figures: dict[str, Any]) -> "Group":
     """Lay out a comparison; the title says how both sides came about."""
     from rich.markup import escape
     from rich.table import Table
 
-    from histoweak.cli.tables import cell, protocol_line
+    from histoweak.cli.tables import cell, protocol_line, titled
 
     sides = "\n".join(
         f"{side.upper()}: {figures[side]['run']}, {figures[side]['rung']}; "
@@ -96,13 +96,13 @@ def comparison_table(figures: dict[str, Any]) -> "Table":
         for side in ("a", "b")
     )
     title = f"{sides}\n{figures['patients']} patients, 95 % intervals, {figures['draws']} draws"
-    table = Table(title=escape(title), title_justify="left")
+    table = Table()
     for column in ("", "A", "B", "A - B", "from", "to", "p"):
         table.add_column(column, justify="right" if column else "left")
     for name, scores in figures["scores"].items():
         kinds = ("a", "b", "difference", "low", "high", "p_value")
         table.add_row(escape(name), *(cell(scores[kind]) for kind in kinds))
-    return table
+    return titled(title, table)
 
 
 def _side(scored: "ScoredRun") -> dict[str, Any]:

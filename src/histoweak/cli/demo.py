@@ -18,7 +18,7 @@ def demo(
     With --data it does the same on real tissue: a manifest, or the folder of the GlaS challenge.
     """
     from histoweak.api import run_method
-    from histoweak.cli.tables import print_ladder
+    from histoweak.cli.ladder import print_ladder
     from histoweak.demo import demo_data
     from histoweak.report.from_run import report_run
 

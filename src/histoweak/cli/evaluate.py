@@ -9,7 +9,7 @@ from histoweak.cli.audit import audit
 from histoweak.cli.predict import BATCH, CLASSIFIER, DEVICE, SCALES, TILE, TTA
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
     from histoweak.data.manifest import Manifest, Record
     from histoweak.inference.evaluate import Evaluation
@@ -171,16 +171,14 @@ def _figures(
     return {**protocol, **counted, "ladder": [rung]}
 
 
-def score_table(figures: dict[str, Any]) -> "Table":
+def score_table(figures: dict[str, Any]) -> "Group":
     """Lay out one evaluation; the title says how its figures came about."""
     from rich.markup import escape
     from rich.table import Table
 
-    from histoweak.cli.tables import cell, protocol_line
+    from histoweak.cli.tables import cell, images_scored, protocol_line, titled
 
-    skipped = f" ({figures['skipped']} skipped)" if figures["skipped"] else ""
-    title = f"{protocol_line(figures)}; {figures['images']} images{skipped}, one confusion matrix"
-    table = Table(title=escape(title), title_justify="left")
+    table = Table()
     for column in ("class", "IoU", "Dice", "recall", "precision"):
         table.add_column(column, justify="left" if column == "class" else "right")
     rung = figures["ladder"][0]
@@ -188,7 +186,10 @@ def score_table(figures: dict[str, Any]) -> "Table":
         cells = (scores[key] for key in ("iou", "dice", "recall", "precision"))
         table.add_row(escape(name), *map(cell, cells))
     table.add_section()
-    table.add_row("mean", *(cell(rung[key]) for key in ("miou_present", "mean_dice")))
-    table.add_row("frequency-weighted IoU (FwIoU)", cell(rung["fwiou"]))
+    means = (cell(rung[key]) for key in ("miou_present", "mean_dice", "mean_recall"))
+    table.add_row("mean", *means)
+    table.add_row("mean, absent class as 0", cell(rung["miou_zero"]))
+    table.add_row("frequency-weighted IoU", cell(rung["fwiou"]))
     table.add_row("pixel accuracy", cell(rung["pixel_accuracy"]))
-    return table
+    said = f"{protocol_line(figures)}; {images_scored(figures)}, one confusion matrix"
+    return titled(said, table)

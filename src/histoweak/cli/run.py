@@ -26,7 +26,7 @@ def run(
 ) -> None:
     """Train a method on patch labels, evaluate it on held-out images, write report.html."""
     from histoweak.api import run_method
-    from histoweak.cli.tables import print_ladder
+    from histoweak.cli.ladder import print_ladder
     from histoweak.config import parse_setting, read_yaml
     from histoweak.pipeline import is_leader
     from histoweak.report.from_run import report_run

@@ -19,7 +19,7 @@ from histoweak.report.gallery import gallery_view
 from histoweak.report.measures import MeasureTable
 from histoweak.report.protocol import Protocol
 from histoweak.report.svg import drawing, marker, rgb
-from histoweak.report.text import clean, known, number, percent
+from histoweak.report.text import clean, known, number, percent, with_code
 
 # Scores of the steps that stand in a second table; the key is the field of `LadderRow`.
 FURTHER = (
@@ -76,7 +76,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(number=number, percent=percent)
+    made.filters.update(number=number, percent=percent, with_code=with_code)
     made.tests["scalars"] = _all_scalars
     made.globals.update(charts=charts)
     return made

@@ -3,9 +3,12 @@
 import math
 import re
 
+from markupsafe import Markup, escape
+
 SCHEME = re.compile(r"https?://", re.IGNORECASE)
 # C0 and C1 controls, and the invisible signs that turn the direction of the text around them.
 UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+CODE = re.compile(r"`([^`<>]+)`|(?<![\w-])(--[a-z][a-z-]*)")
 DASH = "–"
 
 
@@ -21,6 +24,11 @@ def clean(value: object) -> str:
     while (shorter := SCHEME.sub("", text)) != text:
         text = shorter
     return text
+
+
+def with_code(value: object) -> Markup:
+    """Escaped text in which `words in backticks` and --options are set as code."""
+    return Markup(CODE.sub(r"<code>\1\2</code>", str(escape(clean(value)))))  # noqa: S704 - escaped
 
 
 def shorten(text: str, length: int) -> str:
