@@ -16,6 +16,9 @@ from histoweak.data.frames import FrameStore
 
 Float = npt.NDArray[np.float64]
 
+INSTANCES = "instances.json"
+"""File of an artefact in which instances are listed."""
+
 
 def lattice_size(window: float, side: int) -> int:
     """How many instances stand side by side in a window, at least one."""

@@ -2,6 +2,7 @@
 
     patches + labels -> frames -+-> cmil-max -+-> instances -> classifier -> scores (enrichment)
                                 +-> cmil-min -+                     -> pseudo-masks -> segmenter
+    [before it the same on a coarser lattice -> bags, whose instances are bags beside the patches]
 
 Xu et al., "CAMEL: A weakly supervised learning framework for histopathology image segmentation"
 (ICCV 2019). Two classifiers of small squares learn from the labels of the patches they lie in, by
@@ -16,7 +17,8 @@ from pydantic import Field
 from histoweak.classes import ClassSet
 from histoweak.methods.config import MethodConfig
 from histoweak.pipeline import Stage
-from histoweak.stages.cmil import CmilConfig, cmil_stage
+from histoweak.stages.bags import CascadeConfig, bags_stage
+from histoweak.stages.cmil import CmilConfig, Round, cmil_stage
 from histoweak.stages.evaluation import evaluation_stage
 from histoweak.stages.frames import FramesConfig, frames_stage
 from histoweak.stages.instance_classifier import (
@@ -44,10 +46,11 @@ class EnrichmentConfig(PseudoMaskConfig):
 
 
 class Config(MethodConfig):
-    """All settings of the method."""
+    """All settings of the method; `cascade` is null for one round."""
 
     frames: FramesConfig = FramesConfig()
     cmil: CmilConfig = CmilConfig()
+    cascade: CascadeConfig | None = None
     instances: InstancesConfig = InstancesConfig()
     classifier: InstanceClassifierConfig = InstanceClassifierConfig()
     scores: ScoresConfig = ScoresConfig(tta="flips")
@@ -61,13 +64,16 @@ def build(config: Config, classes: ClassSet) -> Sequence[Stage]:
     Raises:
         ConfigError: `pseudo_masks.negative` is none of the classes.
     """
-    runtime, cmil = config.runtime, config.cmil
+    runtime = config.runtime
+    stages = [frames_stage(config.frames)]
+    last = Round()
+    if config.cascade is not None:
+        coarse, last = Round("coarse"), Round(bags=("bags",))
+        stages += _round(config, config.cascade.cmil, coarse)
+        stages += [bags_stage(config.cascade.bags, runtime, coarse)]
     return [
-        frames_stage(config.frames),
-        cmil_stage(cmil, runtime, "max-max"),
-        cmil_stage(cmil, runtime, "max-min"),
-        instances_stage(config.instances, cmil.bags, runtime),
-        instance_classifier_stage(config.classifier, cmil.net, cmil.bags, runtime),
+        *stages,
+        *_round(config, config.cmil, last),
         scores_stage(config.scores, runtime),
         pseudo_mask_stage(config.pseudo_masks, config.scores.reading, classes),
         segmenter_stage(config.segmenter, runtime, masks="pseudo-masks"),
@@ -80,4 +86,15 @@ def build(config: Config, classes: ClassSet) -> Sequence[Stage]:
             pseudo=config.pseudo_masks,
             selection=selection_of(config),
         ),
+    ]
+
+
+def _round(config: Config, cmil: CmilConfig, round_: Round) -> list[Stage]:
+    """Two classifiers, the instances on which they agree, and the classifier of those."""
+    runtime = config.runtime
+    return [
+        cmil_stage(cmil, runtime, "max-max", round_),
+        cmil_stage(cmil, runtime, "max-min", round_),
+        instances_stage(config.instances, cmil.bags, runtime, round_),
+        instance_classifier_stage(config.classifier, cmil.net, cmil.bags, runtime, round_),
     ]

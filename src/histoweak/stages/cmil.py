@@ -6,6 +6,7 @@ group normalisation treats every instance on its own; with `norm: batch` the fir
 running statistics.
 """
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -16,7 +17,14 @@ from torch import Tensor, nn
 from histoweak.config import StrictConfig
 from histoweak.data.crops import AugmentConfig, Batch, CropDataset
 from histoweak.data.frames import FrameStore
-from histoweak.data.instances import cut, lattice, lattice_size, tissue
+from histoweak.data.instances import (
+    INSTANCES,
+    InstanceStore,
+    cut,
+    lattice,
+    lattice_size,
+    tissue,
+)
 from histoweak.inference.model import TissueModel
 from histoweak.nets.instances import InstanceNet, InstanceNetConfig
 from histoweak.objectives.classification import class_weights
@@ -44,6 +52,33 @@ class BagConfig(StrictConfig):
     shift: bool = True
 
 
+@dataclass(frozen=True)
+class Round:
+    """One round of the cascade.
+
+    Args:
+        suffix: what the names of its stages end with.
+        bags: the stage whose instances are bags beside the patches, or none.
+    """
+
+    suffix: str = ""
+    bags: tuple[str, ...] = ()
+
+    def name(self, stage: str) -> str:
+        """Name of a stage in this round."""
+        return f"{stage}-{self.suffix}" if self.suffix else stage
+
+    def store(self, context: StageContext) -> FrameStore:
+        """Frames whose windows are the bags of this round."""
+        frames = context.inputs["frames"]
+        for name in self.bags:
+            return InstanceStore(frames, context.inputs[name] / INSTANCES)
+        return FrameStore(frames)
+
+
+FIRST = Round()
+
+
 class CmilConfig(StrictConfig):
     """Training of an instance classifier by one criterion.
 
@@ -58,22 +93,28 @@ class CmilConfig(StrictConfig):
     weighted: bool = True
 
 
-def cmil_stage(config: CmilConfig, runtime: RuntimeConfig, criterion: Criterion) -> Stage:
+def cmil_stage(
+    config: CmilConfig, runtime: RuntimeConfig, criterion: Criterion, round_: Round = FIRST
+) -> Stage:
     """Make the stage; its artefact holds `model/`."""
-    run = partial(_run, config, runtime, criterion)
-    name = f"cmil-{criterion.removeprefix('max-')}"
-    return Stage(name, config, ("frames",), run, distributed=True, files=config.net.files)
+    run = partial(_run, config, runtime, criterion, round_)
+    name = round_.name(f"cmil-{criterion.removeprefix('max-')}")
+    inputs = ("frames", *round_.bags)
+    return Stage(name, config, inputs, run, distributed=True, files=config.net.files)
 
 
 def _run(
-    config: CmilConfig, runtime: RuntimeConfig, criterion: Criterion, context: StageContext
+    config: CmilConfig,
+    runtime: RuntimeConfig,
+    criterion: Criterion,
+    round_: Round,
+    context: StageContext,
 ) -> None:
-    store = FrameStore(context.inputs["frames"])
+    store, patches = round_.store(context), FrameStore(context.inputs["frames"])
     classes = context.manifest.classes
     seeded(context.seed, f"cmil {criterion}")
     network = InstanceNet(config.net, len(classes))
-    window = usual_window(store, 1)
-    size = config.bags.crop or usual_window(store, MULTIPLE)
+    size = config.bags.crop or usual_window(patches, MULTIPLE)
     dataset = CropDataset(
         store,
         size=size,
@@ -83,7 +124,7 @@ def _run(
         balance=config.balance,
     )
     weights = label_weights(store) if config.weighted else None
-    number = lattice_size(window, config.net.side)
+    number = lattice_size(usual_window(patches, 1), config.net.side)
     bags = Bags(config.bags, number, config.net.side)
 
     def objective(network: nn.Module, images: Tensor, batch: Batch) -> dict[str, Tensor]:

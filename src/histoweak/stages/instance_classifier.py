@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from histoweak.config import StrictConfig
 from histoweak.data.crops import AugmentConfig, Batch, CropDataset, collate
 from histoweak.data.frames import FrameStore
-from histoweak.data.instances import InstanceStore, cut, lattice_size
+from histoweak.data.instances import INSTANCES, InstanceStore, cut, lattice_size
 from histoweak.data.stain import jitter_stain
 from histoweak.inference.model import TissueModel
 from histoweak.nets.instances import InstanceNet, InstanceNetConfig
 from histoweak.objectives.mil import known_loss
 from histoweak.pipeline import Stage, StageContext, is_leader
 from histoweak.stages.classifier import MULTIPLE, usual_window
-from histoweak.stages.cmil import BagConfig, Bags, label_weights
+from histoweak.stages.cmil import FIRST, BagConfig, Bags, Round, label_weights
 from histoweak.stages.model_folder import keep_model
 from histoweak.training.config import FitConfig, RuntimeConfig
 from histoweak.training.fit import fit, seeded
@@ -55,20 +55,20 @@ def instance_classifier_stage(
     net: InstanceNetConfig,
     bags: BagConfig,
     runtime: RuntimeConfig,
+    round_: Round = FIRST,
 ) -> Stage:
     """Make the stage; its artefact holds `model/`."""
     setting = _Setting(classifier=config, net=net, bags=bags)
-    run = partial(_run, setting, runtime)
-    inputs = ("frames", "instances")
-    return Stage("classifier", setting, inputs, run, distributed=True, files=net.files)
+    instances = round_.name("instances")
+    run = partial(_run, setting, runtime, instances)
+    inputs, name = ("frames", instances), round_.name("classifier")
+    return Stage(name, setting, inputs, run, distributed=True, files=net.files)
 
 
-def _run(setting: _Setting, runtime: RuntimeConfig, context: StageContext) -> None:
+def _run(setting: _Setting, runtime: RuntimeConfig, chosen: str, context: StageContext) -> None:
     config, net = setting.classifier, setting.net
     windows = FrameStore(context.inputs["frames"])
-    instances = InstanceStore(
-        context.inputs["frames"], context.inputs["instances"] / "instances.json"
-    )
+    instances = InstanceStore(context.inputs["frames"], context.inputs[chosen] / INSTANCES)
     classes = context.manifest.classes
     seeded(context.seed, "instance classifier")
     network = InstanceNet(net, len(classes))

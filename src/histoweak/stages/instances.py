@@ -16,13 +16,20 @@ from torch import Tensor
 
 from histoweak.config import StrictConfig
 from histoweak.data.frames import Frame, FrameStore
-from histoweak.data.instances import cut, lattice, lattice_size, tissue, write_instances
+from histoweak.data.instances import (
+    INSTANCES,
+    cut,
+    lattice,
+    lattice_size,
+    tissue,
+    write_instances,
+)
 from histoweak.inference.model import load_model
 from histoweak.nets.instances import AT_ONCE, InstanceNet
 from histoweak.objectives.mil import Criterion, choose
 from histoweak.pipeline import Stage, StageContext, atomic_write_text
 from histoweak.stages.classifier import usual_window
-from histoweak.stages.cmil import BagConfig, judge
+from histoweak.stages.cmil import FIRST, BagConfig, Round, judge
 from histoweak.training.config import RuntimeConfig
 
 CRITERIA: dict[str, Criterion] = {"cmil-max": "max-max", "cmil-min": "max-min"}
@@ -42,10 +49,13 @@ class InstancesConfig(StrictConfig):
     agreement: bool = True
 
 
-def instances_stage(config: InstancesConfig, bags: BagConfig, runtime: RuntimeConfig) -> Stage:
-    """Make the stage; its artefact holds `frames.json` (see `InstanceStore`) and `counts.json`."""
-    run = partial(_run, config, bags, runtime)
-    return Stage("instances", _Setting(instances=config, bags=bags), ("frames", *CRITERIA), run)
+def instances_stage(
+    config: InstancesConfig, bags: BagConfig, runtime: RuntimeConfig, round_: Round = FIRST
+) -> Stage:
+    """Make the stage; its artefact holds `instances.json` (see `InstanceStore`) and counts."""
+    run = partial(_run, config, bags, runtime, round_)
+    inputs = ("frames", *(round_.name(stage) for stage in CRITERIA), *round_.bags)
+    return Stage(round_.name("instances"), _Setting(instances=config, bags=bags), inputs, run)
 
 
 class _Setting(StrictConfig):
@@ -56,19 +66,22 @@ class _Setting(StrictConfig):
 
 
 def _run(
-    config: InstancesConfig, bags: BagConfig, runtime: RuntimeConfig, context: StageContext
+    config: InstancesConfig,
+    bags: BagConfig,
+    runtime: RuntimeConfig,
+    round_: Round,
+    context: StageContext,
 ) -> None:
-    store = FrameStore(context.inputs["frames"])
+    store, patches = round_.store(context), FrameStore(context.inputs["frames"])
     device = runtime.torch_device()
-    models = {
-        c: load_model(context.inputs[n] / "model", device=device) for n, c in CRITERIA.items()
-    }
+    folders = {c: context.inputs[round_.name(stage)] for stage, c in CRITERIA.items()}
+    models = {c: load_model(folder / "model", device=device) for c, folder in folders.items()}
     networks: dict[Criterion, InstanceNet] = {}
     for criterion, model in models.items():
         assert isinstance(model.network, InstanceNet)  # noqa: S101 - for type checkers
         networks[criterion] = model.network
     side = networks["max-max"].side
-    number = lattice_size(usual_window(store, 1), side)
+    number = lattice_size(usual_window(patches, 1), side)
     boxes, targets = [], []
     frames = context.progress.track(enumerate(store.frames), len(store), "choosing instances")
     for index, frame in frames:
@@ -77,7 +90,7 @@ def _run(
         )
         boxes.append(squares)
         targets.append(known)
-    write_instances(context.out / "instances.json", boxes, targets)
+    write_instances(context.out / INSTANCES, boxes, targets)
     found = np.concatenate(targets)
     names = context.manifest.classes.names
     counts = {
@@ -103,7 +116,7 @@ def _of_frame(
     squares = lattice(windows, number, side).to(device)
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].to(device)
     valid = tissue(pixels, squares, bags.gray, bags.blank)
-    probs = {c: _probs(network, pixels, squares) for c, network in networks.items()}
+    probs = {c: probs_of(network, pixels, squares) for c, network in networks.items()}
     labels = torch.tensor(frame.labels, device=device)
     targets = known_targets(probs, labels, valid, config)
     kept = (targets != UNKNOWN).any(dim=2)
@@ -113,12 +126,21 @@ def _of_frame(
     )
 
 
-def _probs(network: InstanceNet, pixels: Tensor, squares: Tensor) -> Tensor:
-    """(N, n, K), a few windows at a time."""
+def probs_of(network: InstanceNet, pixels: Tensor, squares: Tensor) -> Tensor:
+    """Probabilities of squares, a few windows at a time.
+
+    Args:
+        network: the classifier of instances.
+        pixels: (1, 3, H, W) uint8.
+        squares: (N, n, 5).
+
+    Returns:
+        (N, n, K).
+    """
+    images = pixels.float() / 255
     at_once = max(1, AT_ONCE // squares.shape[1])
     parts = [
-        judge(network, cut(pixels.float() / 255, part, network.side))
-        for part in torch.split(squares, at_once)
+        judge(network, cut(images, part, network.side)) for part in torch.split(squares, at_once)
     ]
     return torch.cat(parts)
 
