@@ -1,16 +1,28 @@
-"""Run a recipe for several seeds, with full supervision beside it, and print one table.
+r"""Run a recipe for several seeds, with full supervision beside it, and print one table.
 
     python benchmarks/ladder.py MANIFEST --recipe glas-cpu --seeds 0 1 2 --out runs/glas
 
-Everything resumes: interrupted or repeated, it only computes what is missing.
+Variants of it, each with a name and its own settings, are compared in the same table:
+
+    python benchmarks/ladder.py MANIFEST --method drs --recipe glas-cpu --out runs/drs \
+        --variant as-it-is --variant plain classifier.net.suppression=null
+
+They share a run folder per seed, and so every stage that they have in common. Everything resumes:
+interrupted or repeated, it only computes what is missing.
 """
 
 import argparse
 import json
 import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from histoweak.api import Finished, run_method
+from histoweak.config import parse_setting
+
+Variants = Mapping[str, Sequence[Mapping[str, Any]]]
+"""Settings on top of the recipe, by the name of the variant."""
 
 
 def rungs(finished: Finished) -> dict[str, float]:
@@ -37,27 +49,65 @@ def table(rows: dict[str, list[float]]) -> str:
     return "\n".join(lines)
 
 
+def run_all(
+    method: str, variants: Variants, options: argparse.Namespace, title: str = ""
+) -> dict[str, list[float]]:
+    """Run a method for all variants and seeds; mIoU of each rung by its name in the table.
+
+    Args:
+        method: which.
+        variants: settings of each; a variant without a name is the recipe as it is.
+        options: manifest, recipe, seeds and output folder.
+        title: what the names of rungs begin with.
+    """
+    rows: dict[str, list[float]] = {}
+    for name, settings in variants.items():
+        label = ": ".join(part for part in (title, name) if part)
+        spent = []
+        for seed in options.seeds:
+            done = run_method(
+                method,
+                options.manifest,
+                options.out / f"{method}-{seed}",
+                recipe=options.recipe,
+                settings=settings,
+                seed=seed,
+            )
+            spent.append(minutes(done))
+            for rung, value in rungs(done).items():
+                rows.setdefault(f"{label}: {rung}" if label else rung, []).append(value)
+        each = ", ".join(f"{m:.1f}" for m in spent)
+        print(f"{' '.join(part for part in (method, name) if part)}: {each} minutes")
+    return rows
+
+
+def parse_variants(groups: Sequence[Sequence[str]]) -> Variants:
+    """Names and settings from the words behind each `--variant`."""
+    return {name: [parse_setting(text) for text in settings] for name, *settings in groups}
+
+
 def main() -> None:
     """Parse arguments, run, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--recipe", required=True)
     parser.add_argument("--method", default="vgg-cam")
     parser.add_argument("--reference", default="supervised", help="empty for none")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument(
+        "--variant",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar=("NAME", "KEY=VALUE"),
+        help="a name and settings on top of the recipe; may be repeated",
+    )
     options = parser.parse_args()
-    rows: dict[str, list[float]] = {}
-    for method in filter(None, (options.method, options.reference)):
-        spent = []
-        for seed in options.seeds:
-            folder = options.out / f"{method}-{seed}"
-            done = run_method(method, options.manifest, folder, recipe=options.recipe, seed=seed)
-            spent.append(minutes(done))
-            for name, value in rungs(done).items():
-                label = name if method == options.method else f"{method}: {name}"
-                rows.setdefault(label, []).append(value)
-        print(f"{method}: {', '.join(f'{m:.1f}' for m in spent)} minutes")
+    as_it_is: Variants = {"": []}
+    rows = run_all(options.method, parse_variants(options.variant) or as_it_is, options)
+    if options.reference:
+        rows |= run_all(options.reference, as_it_is, options, title=options.reference)
     print(table(rows))
 
 

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from histoweak.cams.cam import class_maps, min_max_scores, posterior_scores
+from histoweak.cams.cam import class_maps, min_max_scores, peak_scores, posterior_scores
 
 
 def maps(batch: int, classes: int, gain: float = 5.0) -> torch.Tensor:
@@ -72,3 +72,15 @@ def test_what_is_allowed_may_differ_from_pixel_to_pixel() -> None:
         if allowed[0, :, y, x].any():
             assert (found[0, ~allowed[0, :, y, x], y, x] == 0).all()
     torch.testing.assert_close(found.sum(1), torch.ones(1, 3, 4))
+
+
+def test_peak_scores_are_those_of_a_loop() -> None:
+    tensor = maps(2, 3)
+    tensor[0, 1] = -1.0  # no evidence at all
+    tensor[1, 2] = 4.0  # the same evidence everywhere
+    found = peak_scores(tensor)
+    for b, c, y, x in np.ndindex(2, 3, 3, 4):
+        top = max(0.0, *tensor[b, c].flatten().tolist())
+        expected = max(0.0, float(tensor[b, c, y, x])) / (top + 1e-5)
+        assert abs(float(found[b, c, y, x]) - expected) < 1e-6
+    assert not found[0, 1].any() and (found[1, 2] > 0.99).all()

@@ -229,3 +229,16 @@ def test_collating_numbers_the_boxes(tmp_path) -> None:
     stacked = collate([masked[0, 0], masked[1, 0]])
     assert stacked.masks is not None and stacked.masks.shape == (2, 32, 32)
     assert stacked.to(torch.device("cpu")).masks is not None
+
+
+def test_several_masks_move_along_like_one(tmp_path) -> None:
+    store = write_store(tmp_path, [frame([(0, 0, 20, 20)])], [np.zeros((64, 64, 3), np.uint8)])
+    masks = np.random.default_rng(0).integers(0, 255, (3, 64, 64)).astype(np.uint8)
+    scaled = TURNED.model_copy(update={"scale": 0.5})
+    together = dataset(store, 96, scaled, mask_of=lambda index: masks)
+    alone = [dataset(store, 96, scaled, mask_of=lambda index, m=m: m) for m in masks]
+    for step in range(6):
+        crop = together[step, 0].mask
+        assert crop is not None and crop.shape == (3, 96, 96)
+        assert torch.equal(crop, torch.stack([one[step, 0].mask for one in alone]))
+        assert (crop == 255).any()  # beyond the frame

@@ -164,3 +164,47 @@ def test_scores_are_enlarged_bilinearly(stride, size) -> None:
 def test_an_unknown_negative_class_is_refused_before_anything_runs() -> None:
     with pytest.raises(ConfigError, match="healthy"):
         pseudo_mask_stage(PseudoMaskConfig(negative="healthy"), "min-max", CLASSES)
+
+
+def nuclei_right() -> np.ndarray:
+    """(1, 9, 3) uint8: eosin alone on the left, haematoxylin as well on the right."""
+    image = np.full((1, 9, 3), (230, 130, 180), np.uint8)
+    image[:, 5:] = (90, 60, 140)
+    return image
+
+
+def test_nuclei_weigh_other_classes_down_where_there_are_none() -> None:
+    scores = np.stack([np.full((1, 9), 0.4), np.full((1, 9), 0.6)]).astype(np.float32)
+    allowed = np.ones((2, 1, 9), bool)
+    settings = {"negative": "normal", "threshold": 0.55, **BARE}
+    plain = PseudoMaskConfig(**settings)
+    nuclei = PseudoMaskConfig(
+        **settings, background={"kind": "nuclei", "weight": 0.9, "sigma": 0.5}
+    )
+    image = nuclei_right()
+    assert (make_mask(scores, allowed, image, plain, "posterior", CLASSES) == 1).all()
+    mask = make_mask(scores, allowed, image, nuclei, "posterior", CLASSES)[0]
+    assert (mask[:4] == 0).all() and (mask[6:] == 1).all()
+    only_tumour = allowed & (np.arange(2) == 1)[:, None, None]
+    held = make_mask(scores, only_tumour, image, nuclei, "posterior", CLASSES)
+    assert (held == 1).all()  # a prior does not overrule a label
+
+
+def test_another_background_competes_with_the_classes() -> None:
+    scores = np.stack([np.full(9, 0.9), np.linspace(0, 1, 9)])[:, None].astype(np.float32)
+    allowed = np.ones((2, 1, 9), bool)
+    config = PseudoMaskConfig(
+        negative="normal", threshold=0.2, background={"kind": "constant", "score": 0.6}, **BARE
+    )
+    mask = make_mask(scores, allowed, TISSUE, config, "peak", CLASSES)[0]
+    assert mask.tolist() == [0] * 5 + [1] * 4  # its own map takes no part
+
+
+def test_a_saliency_map_decides_the_outline() -> None:
+    scores = np.stack([np.zeros(9), np.linspace(0, 1, 9)])[:, None].astype(np.float32)
+    salient = np.array([[255, 255, 255, 255, 0, 0, 255, 255, 255]], np.uint8)
+    background = {"kind": "saliency", "folder": "elsewhere"}
+    config = PseudoMaskConfig(negative="normal", threshold=0.2, background=background, **BARE)
+    allowed = np.ones((2, 1, 9), bool)
+    mask = make_mask(scores, allowed, TISSUE, config, "peak", CLASSES, salient)[0]
+    assert mask.tolist() == [255, 255, 1, 1, 0, 0, 1, 1, 1]
