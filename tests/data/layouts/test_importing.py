@@ -110,8 +110,16 @@ def test_folders_of_other_data_are_refused(tmp_path: Path) -> None:
         import_data(LAYOUTS["image-mask"], pairs, pairs / "m.csv", options)
     import_data(LUAD, root, tmp_path / "o" / "m.csv", Options())
     other = trees.wsss4luad(tmp_path / "w")
-    with pytest.raises(OutputError, match="holds another data set"):
+    with pytest.raises(OutputError, match=r"holds another data set.*--out wsss4luad/n\.csv"):
         import_data(LAYOUTS["wsss4luad"], other, tmp_path / "o" / "n.csv", Options())
+
+
+def test_one_wrong_name_is_to_be_corrected_whatever_else_would_fit(tmp_path: Path) -> None:
+    root = trees.luad(tmp_path / "luad")
+    trees.image(root / "train" / "1-2-3-[1 0 1].png")
+    told = r"label \[1 0 1\] .*Correct the name; the layout 'image-mask' would fit"
+    with pytest.raises(ManifestError, match=told):
+        import_data(LUAD, root, tmp_path / "o" / "m.csv", Options())
 
 
 def test_damaged_and_misfit_masks_are_skipped_and_listed(tmp_path: Path) -> None:

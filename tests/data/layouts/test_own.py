@@ -49,7 +49,9 @@ def test_camel_refuses(tmp_path: Path, row: str, told: str) -> None:
 def test_class_folders(tmp_path: Path) -> None:
     root = trees.class_folders(tmp_path / "c")
     options = Options(classes=("normal", "malignant"), split="train")
-    found = load("class-folders", root, "/(P[0-9]+)/", options).manifest
+    imported = load("class-folders", root, "/(P[0-9]+)/", options)
+    found = imported.manifest
+    assert imported.notes == ()  # patients are named: nothing to say about them
     assert [(r.labels, r.patient) for r in found.records] == [
         ((1, 0), "P1"), ((0, 1), "P1"), ((0, 1), "P2"),
     ]  # fmt: skip

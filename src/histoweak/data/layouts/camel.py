@@ -32,8 +32,7 @@ def find(root: Path, options: Options) -> Found:
             remedy="Give the folder that holds it",
         )
     records = tuple(record for table in tables for record in _records(table, options))
-    notes = ("the names state no patients: give --patient with a pattern if yours do",)
-    return Found(CLASSES, records, notes=notes)
+    return Found(CLASSES, records, no_patients=True)
 
 
 def _csv_files(root: Path) -> list[Path]:

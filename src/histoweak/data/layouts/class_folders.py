@@ -44,8 +44,7 @@ def find(root: Path, options: Options) -> Found:
         for own in names
         for image in inner.get(own, [])
     )
-    notes = ("each image counts as its own patient: give --patient if the paths name patients",)
-    return Found(ClassSet(names), records, notes=notes)
+    return Found(ClassSet(names), records, no_patients=True)
 
 
 def _record(

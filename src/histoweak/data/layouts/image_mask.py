@@ -38,8 +38,7 @@ def find(root: Path, options: Options) -> Found:
         for split, (images, masks) in pairs.items()
         for record in pair_folders(images, masks, split, options.mpp)
     )
-    notes = ("each image counts as its own patient: give --patient if the paths name patients",)
-    return Found(ClassSet(options.classes), records, _values(options), notes=notes)
+    return Found(ClassSet(options.classes), records, _values(options), no_patients=True)
 
 
 def _pair(folder: Path) -> tuple[Path, Path] | None:

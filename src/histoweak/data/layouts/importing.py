@@ -20,6 +20,7 @@ from histoweak.errors import ManifestError, OutputError
 from histoweak.progress import Progress
 
 MASKS = "masks"
+NO_PATIENTS = "each image counts as its own patient: give --patient if the paths name patients"
 STAMP = "import.json"
 
 
@@ -82,7 +83,8 @@ def import_data(
                 task.advance(1)
     skips.write(out.parent / "skipped.csv")
     manifest = Manifest(found.classes, tuple(kept)).write(out)
-    return Imported(manifest, (*found.notes, *notes))
+    alone = (NO_PATIENTS,) if found.no_patients and patient is None else ()
+    return Imported(manifest, (*found.notes, *alone, *notes))
 
 
 def _find(layout: Layout, root: Path, options: Options) -> Found:
@@ -92,16 +94,14 @@ def _find(layout: Layout, root: Path, options: Options) -> Found:
         return layout.find(root, options)
     except LayoutMismatchError as error:
         other = nearest_layout(root, layout)
-        hint = (
-            f"The layout {other.name!r} would fit this folder"
-            if other is not None
-            else f"{error.remedy}; no other layout fits either, see `histoweak data layouts`"
-        )
+        fits = "no other layout fits either, see `histoweak data layouts`"
+        if other is not None:
+            fits = f"the layout {other.name!r} would fit this folder"
         raise ManifestError(
             f"does not fit the layout {layout.name!r}: {_told(error, root)}",
             where=root,
             expected=error.expected or layout.looks_like,
-            remedy=hint,
+            remedy=f"{error.remedy}; {fits}",
         ) from error
 
 
@@ -131,7 +131,8 @@ def _claim(layout: Layout, root: Path, out: Path, found: Found) -> None:
         raise OutputError(
             f"holds another data set ({STAMP if old is not None else taken[0].name})",
             where=out.parent,
-            remedy="Choose another folder, or remove this one if nothing needs it",
+            remedy=f"Give the manifest a folder of its own: --out {layout.name}/{out.name}; to "
+            f"import anew with other options, remove {STAMP} and what was written beside it",
         )
     with replacing(stamp) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -44,6 +44,7 @@ class Found:
             class indices and 255 already, so that they can stay where they are.
         backgrounds: for some masks a second image of which all pixels other than 0 are ignored.
         notes: what the user should know, one sentence each.
+        no_patients: the layout names no patients, so that each image counts as one.
     """
 
     classes: ClassSet
@@ -51,6 +52,7 @@ class Found:
     values: Mapping[int, int] | None = None
     backgrounds: Mapping[Path, Path] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    no_patients: bool = False
 
 
 @dataclass(frozen=True)
