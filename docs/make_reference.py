@@ -28,6 +28,7 @@ from histoweak.inference.config import InferenceConfig
 from histoweak.methods import METHODS
 from histoweak.pretraining import PretrainingConfig
 from histoweak.recipes import DEFAULT, list_recipes, read_recipe
+from histoweak.synthesis.config import SynthesisConfig
 
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Made by docs/make_reference.py from the code; do not edit by hand. -->"
@@ -36,6 +37,7 @@ TOOLS: dict[type[BaseModel], str] = {
     SplitConfig: "`histoweak data split`",
     PhantomConfig: "`histoweak data phantom`",
     PretrainingConfig: "`histoweak pretrain`",
+    SynthesisConfig: "`histoweak synth`",
     InferenceConfig: "`histoweak predict`, `histoweak evaluate` and `load_model(...).predict`",
 }
 SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "multiple_of": "multiple of"}

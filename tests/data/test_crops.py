@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from histoweak.data.crops import AugmentConfig, CropDataset, StepSampler, collate
+from histoweak.data.crops import AugmentConfig, CropDataset, StepSampler, collate, is_mixed
 from histoweak.data.frames import Frame, FrameStore
 
 STILL = AugmentConfig(flips=False, rotations=False, scale=0, stain=0, stain_shift=0)
@@ -242,3 +242,12 @@ def test_several_masks_move_along_like_one(tmp_path) -> None:
         assert crop is not None and crop.shape == (3, 96, 96)
         assert torch.equal(crop, torch.stack([one[step, 0].mask for one in alone]))
         assert (crop == 255).any()  # beyond the frame
+
+
+def test_only_windows_that_are_kept_are_shown(tmp_path) -> None:
+    boxes = [(0, 0, 8, 8), (20, 0, 28, 8), (40, 0, 48, 8)]
+    mixed = frame(boxes, patient="a", labels=[(1, 0), (1, 1), (0, 1)])
+    single = frame(boxes[:1], patient="b")
+    images = [np.zeros((64, 64, 3), np.uint8)] * 2
+    data = dataset(write_store(tmp_path, [mixed, single], images), 16, keep=is_mixed)
+    assert {data[step, 0].name for step in range(20)} == {"a-1"}

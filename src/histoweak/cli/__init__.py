@@ -17,6 +17,7 @@ from histoweak.cli.predict import predict
 from histoweak.cli.pretrain import pretrain
 from histoweak.cli.report import report
 from histoweak.cli.run import run
+from histoweak.cli.synth import synth
 from histoweak.errors import HistoweakError
 
 app = typer.Typer(
@@ -34,6 +35,7 @@ app.command()(evaluate)
 app.command()(compare)
 app.command()(report)
 app.command()(methods)
+app.command()(synth)
 app.add_typer(data_app, name="data")
 app.add_typer(export_app, name="export")
 

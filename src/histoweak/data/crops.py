@@ -100,6 +100,7 @@ class CropDataset(Dataset[Crop]):
             windows equally often.
         mask_of: returns the (H,W) mask, or M of them as (M,H,W), of the frame at an index; None
             trains on labels alone.
+        keep: (frame, window) -> whether crops are made around this window; None keeps all.
     """
 
     def __init__(
@@ -112,10 +113,12 @@ class CropDataset(Dataset[Crop]):
         n_classes: int,
         balance: Literal["patient", "none"] = "patient",
         mask_of: Callable[[int], UInt8] | None = None,
+        keep: Callable[[Frame, int], bool] | None = None,
     ) -> None:
         self.store, self.size, self.augment, self.seed = store, size, augment, seed
         self.n_classes, self.mask_of = n_classes, mask_of
-        self.groups = _groups(store.frames, balance)
+        # `keep` itself is not kept: loader processes get the data set as a pickle.
+        self.groups = _groups(store.frames, balance, keep or (lambda frame, window: True))
 
     def __getitem__(self, key: Key) -> Crop:
         step, slot = key
@@ -215,14 +218,21 @@ def collate(crops: list[Crop]) -> Batch:
 
 
 def _groups(
-    frames: tuple[Frame, ...], balance: Literal["patient", "none"]
+    frames: tuple[Frame, ...],
+    balance: Literal["patient", "none"],
+    keep: Callable[[Frame, int], bool],
 ) -> list[list[tuple[int, int]]]:
     groups: dict[str, list[tuple[int, int]]] = {}
     for index, frame in enumerate(frames):
         name = frame.patient if balance == "patient" else ""
-        windows = [(index, window) for window in range(len(frame.boxes))]
+        windows = [(index, window) for window in range(len(frame.boxes)) if keep(frame, window)]
         groups.setdefault(name, []).extend(windows)
     return [group for group in groups.values() if group]
+
+
+def is_mixed(frame: Frame, window: int) -> bool:
+    """Whether the label of a window names several classes; for `keep` of `CropDataset`."""
+    return sum(frame.labels[window]) > 1
 
 
 def _place(rng: np.random.Generator, low: float, high: float, side: int, length: int) -> int:

@@ -11,6 +11,15 @@ from histoweak.synthesis.cache import PatchCache
 from histoweak.synthesis.config import Balance
 
 
+def fresh_generator() -> torch.Generator:
+    """Return a generator of the CPU, seeded by PyTorch's own.
+
+    Training seeds that one anew at every step, so that synthetic images of a resumed run are those
+    of an uninterrupted one.
+    """
+    return torch.Generator().manual_seed(int(torch.randint(2**62, (1,)).item()))
+
+
 def uniform(
     shape: tuple[int, ...], generator: torch.Generator, device: torch.device | None = None
 ) -> Tensor:

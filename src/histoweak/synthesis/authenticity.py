@@ -1,0 +1,146 @@
+"""Which synthetic images look real (HisynSeg: Fang et al., IEEE TMI 2025, image filter).
+
+A network learns to tell real patches of several classes from synthetic images. What it takes for
+real is accepted; or all images are kept and weigh as much as they look real.
+"""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import timm
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from histoweak.config import StrictConfig
+from histoweak.errors import ConfigError
+from histoweak.nets.normalise import Normalise
+
+CHUNK = 64
+"""Images that are judged at once."""
+
+Maker = Callable[[int], tuple[Tensor, Tensor]]
+"""n -> images (n, 3, S, S) uint8 and masks (n, S, S) uint8."""
+
+
+class DiscriminatorConfig(StrictConfig):
+    """The network that tells real from synthetic.
+
+    `encoder` is any classifier of timm, from scratch; `width` narrows a ResNet by that factor.
+    """
+
+    encoder: str = "resnet18"
+    width: float = Field(1.0, gt=0, le=1)
+
+
+class Discriminator(nn.Module):
+    """Images (B, 3, H, W) in [0, 1] to logits (B, 2): synthetic, real.
+
+    Args:
+        config: which network.
+
+    Raises:
+        ConfigError: timm knows no such network, or it cannot be narrowed.
+    """
+
+    def __init__(self, config: DiscriminatorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.normalise = Normalise()
+        widths = tuple(max(8, round(c * config.width)) for c in (64, 128, 256, 512))
+        options: dict[str, Any] = {} if config.width == 1 else {"channels": widths}
+        try:
+            self.encoder = timm.create_model(
+                config.encoder, pretrained=False, num_classes=2, **options
+            )
+        except Exception as error:  # timm raises many kinds; each means the same here
+            raise ConfigError(
+                f"{config.encoder!r} with width {config.width:g}: {error}",
+                where="encoder of the discriminator",
+                expected="a classifier of timm; width < 1 only for ResNets",
+                remedy="For example encoder=resnet18",
+            ) from error
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (B, 2)."""
+        return cast(Tensor, self.encoder(self.normalise(images)))
+
+
+def discriminator_loss(network: nn.Module, real: Tensor, synthetic: Tensor) -> dict[str, Tensor]:
+    """Cross-entropy over real and synthetic images.
+
+    Args:
+        network: a discriminator.
+        real: (B, 3, H, W) in [0, 1].
+        synthetic: (B', 3, H, W) in [0, 1].
+
+    Returns:
+        `loss`, and the `accuracy` on this batch.
+    """
+    # One pass, so that batch normalisation cannot tell the two apart by their statistics.
+    logits = network(torch.cat([synthetic, real]))
+    truth = torch.arange(len(logits), device=logits.device) >= len(synthetic)
+    loss = F.cross_entropy(logits, truth.long())
+    right = (logits.argmax(dim=1) == truth.long()).float().mean()
+    return {"loss": loss, "accuracy": right}
+
+
+def p_real(network: nn.Module, images: Tensor) -> Tensor:
+    """How real images look.
+
+    Args:
+        network: a discriminator in eval mode, on the device of the images.
+        images: (n, 3, H, W), uint8 or float in [0, 1].
+
+    Returns:
+        (n,) probabilities.
+    """
+    judged = []
+    with torch.no_grad():
+        for start in range(0, len(images), CHUNK):
+            part = images[start : start + CHUNK]
+            part = part if part.is_floating_point() else part.float() / 255
+            judged.append(network(part).softmax(dim=1)[:, 1])
+    return torch.cat(judged) if judged else images.new_zeros(0, dtype=torch.float32)
+
+
+def authenticity_weights(probabilities: Tensor) -> Tensor:
+    """Weights (n,) of the images of a batch by P(real), with mean 1: a filter without a threshold.
+
+    None is thrown away, however rarely the discriminator errs.
+    """
+    return probabilities / probabilities.mean().clamp(min=1e-6)
+
+
+def accepted(
+    make: Maker, network: nn.Module, n: int, *, threshold: float = 0.5, rounds: int = 8
+) -> tuple[Tensor, Tensor, float]:
+    """Make images until n of them are taken for real.
+
+    A good discriminator accepts hardly any; after `rounds` times n candidates the batch is filled
+    with those that looked most real.
+
+    Args:
+        make: makes candidates.
+        network: a discriminator in eval mode.
+        n: how many are wanted.
+        threshold: P(real) above which an image is accepted.
+        rounds: batches of n candidates that are made at most.
+
+    Returns:
+        n images, their masks, and the share of candidates that were accepted.
+    """
+    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    passed = 0
+    for _ in range(rounds):
+        images, masks = make(n)
+        parts.append((images, masks, p_real(network, images)))
+        passed += int((parts[-1][2] > threshold).sum())
+        if passed >= n:
+            break
+    images, masks, probabilities = (torch.cat(values) for values in zip(*parts, strict=True))
+    # In the order in which they were made, so that the highest scores are not preferred.
+    order = torch.where(probabilities > threshold, 1.0, probabilities)
+    best = order.argsort(descending=True, stable=True)[:n]
+    return images[best], masks[best], passed / len(images)
