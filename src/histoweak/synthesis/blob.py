@@ -15,9 +15,6 @@ from histoweak.synthesis.draw import uniform
 TRIES = 200
 """Draws of vertices that lie too close are repeated this often, then taken as they are."""
 
-CHUNK = 32
-"""Curves that are filled at once: bounds the memory of the comparison of rows and edges."""
-
 
 def draw_vertices(
     n: int, config: BezierConfig, generator: torch.Generator, device: torch.device
@@ -105,19 +102,25 @@ def fill(polygons: Tensor, size: int) -> Tensor:
     """
     x0, y0 = polygons.unbind(-1)
     x1, y1 = polygons.roll(-1, 1).unbind(-1)
-    rows = torch.arange(size, device=polygons.device).to(polygons)
-    low, high = torch.minimum(y0, y1), torch.maximum(y0, y1)
-    at = rows[None, :, None]
-    # Half open: a vertex on the row belongs to one of its two edges alone.
-    blob, row, edge = torch.nonzero((low[:, None] <= at) & (at < high[:, None]), as_tuple=True)
-    slope = (x1 - x0) / (y1 - y0)
-    x = x0[blob, edge] + (rows[row] - y0[blob, edge]) * slope[blob, edge]
+    # An edge crosses the rows from ceil(low) up to below ceil(high): half open, so that a vertex on
+    # a row belongs to one of its two edges alone.
+    first = torch.minimum(y0, y1).ceil().clamp(0, size).long().flatten()
+    count = torch.maximum(y0, y1).ceil().clamp(0, size).long().flatten() - first
+    edge = torch.repeat_interleave(count)
+    row = (
+        first[edge] + torch.arange(len(edge), device=edge.device) - (count.cumsum(0) - count)[edge]
+    )
+    slope = ((x1 - x0) / (y1 - y0)).flatten()[edge]
+    x = x0.flatten()[edge] + (row - y0.flatten()[edge]) * slope
     column = x.ceil().clamp(0, size).long()
-    toggles = torch.zeros(len(polygons) * size * (size + 1), device=polygons.device)
-    place = (blob * size + row) * (size + 1) + column
-    toggles.index_add_(0, place, torch.ones_like(x))
-    crossed = toggles.view(-1, size, size + 1)[..., :size].cumsum(dim=2)
-    return crossed % 2 == 1
+    place = (edge // polygons.shape[1] * size + row) * (size + 1) + column
+    toggles = torch.zeros(
+        len(polygons) * size * (size + 1), dtype=torch.uint8, device=polygons.device
+    )
+    toggles.index_add_(0, place, torch.ones_like(place, dtype=torch.uint8))
+    # Counts beyond 255 begin again at 0, which leaves odd and even as they are.
+    crossed = toggles.view(-1, size, size + 1)[..., :size].cumsum(dim=2, dtype=torch.uint8)
+    return (crossed & 1).bool()
 
 
 def draw_blobs(
@@ -126,4 +129,4 @@ def draw_blobs(
     """Draw n blobs (n, size, size) bool; see `BezierConfig` for their shape."""
     vertices = draw_vertices(n, config, generator, device)
     curves = outlines(vertices, config).mul_(size)
-    return torch.cat([fill(curves[i : i + CHUNK], size) for i in range(0, n, CHUNK)])
+    return fill(curves, size)

@@ -1,0 +1,81 @@
+import pytest
+import torch
+from torch import nn
+
+from histoweak.errors import ConfigError
+from histoweak.synthesis.authenticity import (
+    Discriminator,
+    DiscriminatorConfig,
+    accepted,
+    authenticity_weights,
+    discriminator_loss,
+    p_real,
+)
+from tests.synthesis.fake import seeded
+
+
+class Grey(nn.Module):
+    """Takes an image for real by as much as it is bright."""
+
+    def forward(self, images):
+        grey = images.mean(dim=(1, 2, 3)).clamp(1e-4, 1 - 1e-4)
+        return torch.stack([torch.zeros_like(grey), torch.logit(grey)], dim=1)
+
+
+def greys(values) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 2, 2)
+
+
+def test_probability_is_that_of_the_second_logit() -> None:
+    images = torch.randint(0, 256, (130, 3, 4, 4), generator=seeded(), dtype=torch.uint8)
+    expected = (images.float() / 255).mean(dim=(1, 2, 3))
+    assert torch.allclose(p_real(Grey(), images), expected, atol=1e-4)
+    assert torch.allclose(p_real(Grey(), images.float() / 255), expected, atol=1e-4)
+    assert p_real(Grey(), images[:0]).shape == (0,)
+
+
+def test_loss_is_cross_entropy_with_real_as_one() -> None:
+    real, synthetic = torch.full((3, 3, 2, 2), 0.9), torch.full((5, 3, 2, 2), 0.4)
+    losses = discriminator_loss(Grey(), real, synthetic)
+    expected = -(3 * torch.tensor(0.9).log() + 5 * torch.tensor(0.6).log()) / 8
+    assert float(losses["loss"]) == pytest.approx(float(expected), abs=1e-5)
+    assert float(losses["accuracy"]) == 1
+    assert float(discriminator_loss(Grey(), synthetic, real)["accuracy"]) == 0
+
+
+def test_accepted_are_the_first_above_one_half() -> None:
+    values = iter([[10, 200, 20], [250, 30, 140], [255, 255, 255]])
+
+    def make(n):
+        images = greys(next(values))
+        return images, images[:, 0]
+
+    images, masks, rate = accepted(make, Grey(), 3)
+    assert images[:, 0, 0, 0].tolist() == [200, 250, 140]
+    assert torch.equal(images[:, 0], masks) and rate == 0.5
+
+
+def test_a_strict_discriminator_is_not_waited_for() -> None:
+    """After the last round the most real-looking fill the batch."""
+
+    def make(n):
+        images = greys([10, 120, 20])
+        return images, images[:, 0]
+
+    images, _, rate = accepted(make, Grey(), 3, rounds=2)
+    assert images[:, 0, 0, 0].tolist() == [120, 120, 20] and rate == 0
+
+
+def test_weights_have_mean_one() -> None:
+    weights = authenticity_weights(torch.tensor([0.01, 0.02, 0.03]))
+    assert torch.allclose(weights, torch.tensor([0.5, 1.0, 1.5]))
+    assert torch.isfinite(authenticity_weights(torch.zeros(3))).all()
+
+
+def test_width_narrows_a_resnet() -> None:
+    torch.manual_seed(0)
+    narrow = Discriminator(DiscriminatorConfig(width=0.25))
+    assert sum(p.numel() for p in narrow.parameters()) < 1_000_000
+    assert narrow(torch.rand(2, 3, 37, 37)).shape == (2, 2)
+    with pytest.raises(ConfigError, match="no-such-network"):
+        Discriminator(DiscriminatorConfig(encoder="no-such-network"))
