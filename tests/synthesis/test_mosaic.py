@@ -41,11 +41,11 @@ def test_masks_tell_the_truth_at_any_size(size, side, cell, counts, seed) -> Non
     drawn = {i for i, count in enumerate(counts) if count}
     assert set(masks.unique().tolist()) <= drawn
     grey = images[:, 0].float()
-    # Between two cells the image is a mixture: at most half a step of grey is from elsewhere.
-    inside = grey == 40 + 20 * masks
-    assert inside.float().mean() > 0.5 or cell is not None
-    away = (grey - 40 - 20 * masks.float()).abs() > 10 * len(counts)
-    assert not away.any()
+    expected = 40 + 20 * masks.float()
+    # Where cells meet, up to three of four neighbours of a bilinear sample are of another class.
+    assert ((grey - expected).abs() <= 0.75 * 20 * (len(counts) - 1) + 0.5).all()
+    # Away from seams, a pixel has the grey of its class.
+    assert (grey == expected).float().mean() > (0.3 if (cell or 8) >= 8 else 0)
 
 
 def test_one_image_equals_the_steps_done_one_by_one() -> None:
