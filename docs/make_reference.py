@@ -28,6 +28,7 @@ from histoweak.inference.config import InferenceConfig
 from histoweak.methods import METHODS
 from histoweak.pretraining import PretrainingConfig
 from histoweak.recipes import DEFAULT, list_recipes, read_recipe
+from histoweak.refine.config import MAIN
 from histoweak.synthesis.config import SynthesisConfig
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -166,11 +167,14 @@ def value_text(value: Any) -> str:
     """A value as YAML writes it."""
     if value is None or isinstance(value, bool):
         return f"`{str(value).lower().replace('none', 'null')}`"
+    kind = getattr(value, "kind", None)
+    if kind in MAIN:
+        return f"`{kind}:{getattr(value, MAIN[kind])}`"
     if isinstance(value, BaseModel):
         inner = ", ".join(f"{k}: {v}" for k, v in value.model_dump(mode="json").items())
         return f"`{{{inner}}}`"
     if isinstance(value, tuple | list):
-        return f"`[{', '.join(str(v) for v in value)}]`"
+        return f"`[{', '.join(value_text(v).strip('`') for v in value)}]`"
     return f"`{value}`"
 
 

@@ -49,6 +49,13 @@ TINY: dict[str, dict[str, Any]] = {
         "segmenter": SEGMENTER,
         "evaluation": EVALUATION,
     },
+    "histosegnet": {
+        "classifier": {
+            "net": {"encoder": "test_resnet", "strides": [8, 16], "head": "fused", "width": 8},
+            "fit": FIT,
+        },
+        "evaluation": EVALUATION,
+    },
     "supervised": {"segmenter": SEGMENTER, "evaluation": EVALUATION},
 }
 """Settings of each method that train in about a second; values are never to be quoted."""

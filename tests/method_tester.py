@@ -26,12 +26,18 @@ from tests.conftest import write_settings
 class MethodTester:
     """What every method promises, shown through the command line on a tiny data set.
 
+    `last` is how the name of the last rung begins, and `change` a setting of the stage `changed`,
+    the last one that leaves a model.
+
     A method that must not see masks of the training split is given a data set in which they are
     empty files: it ends as if they did not matter. One that may see them is shown to need them.
     """
 
     method: ClassVar[str]
     settings: ClassVar[Mapping[str, Any]]
+    last: ClassVar[str] = "segmenter"
+    change: ClassVar[str] = "segmenter.fit.optim.lr=0.01"
+    changed: ClassVar[str] = "segmenter"
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -69,7 +75,7 @@ class MethodTester:
             assert stage["status"] == "done"
             assert json.loads((folder / "stage.json").read_text())["key"] == stage["key"]
             assert not (folder / "_scratch").exists()
-            if stage["name"].startswith(("classifier", "segmenter")):
+            if stage["name"].startswith(("classifier", self.changed)):
                 assert (folder / "model" / "model.safetensors").stat().st_size > 0
         assert (run / "metrics.jsonl").stat().st_size > 0
         assert (run / "report.html").stat().st_size > 0
@@ -83,7 +89,7 @@ class MethodTester:
         labelled = sum(int((mask != IGNORE_INDEX).sum()) for mask in masks)
         assert figures["split"] == "test" and figures["images"] == len(test)
         assert figures["gate"] == "none" and figures["selection"] == "last"
-        assert figures["ladder"][-1]["name"].startswith("segmenter")
+        assert figures["ladder"][-1]["name"].startswith(self.last)
         for rung in figures["ladder"]:
             assert 0 <= rung["miou_present"] <= 1 and 0 <= rung["pixel_accuracy"] <= 1
             assert confusion_total(rung["patients"]) == labelled
@@ -103,18 +109,18 @@ class MethodTester:
         assert len(first) == len(second)
         assert not set(first.values()) & set(second.values())
 
-    def test_new_segmenter_settings_reuse_what_comes_before(
+    def test_new_settings_of_the_last_model_reuse_what_comes_before(
         self, run: Path, table: Path, tmp_path: Path
     ) -> None:
         again = tmp_path / "run"
         shutil.copytree(run, again)
-        ended = self.call(table, again, "--set", "segmenter.fit.optim.lr=0.01")
+        ended = self.call(table, again, "--set", self.change)
         assert ended.code == 0, ended
         said = [line.split("] ")[1] for line in ended.stderr.splitlines() if line[0] == "["]
-        cut = said.index("segmenter: begins")
+        cut = said.index(f"{self.changed}: begins")
         assert cut >= 1
         assert all(line.endswith(": finished before") for line in said[:cut])
-        assert len(list((again / "stages").glob("segmenter-*"))) == 2
+        assert len(list((again / "stages").glob(f"{self.changed}-*"))) == 2
 
     def test_training_masks_are_read_only_under_full_supervision(
         self, run: Path, phantom: Path, table: Path, tmp_path: Path

@@ -151,7 +151,7 @@ def test_boundaries_are_compared_only_where_the_scale_is_known(figures):
 def test_pixels_larger_than_the_tolerance_make_no_boundary(manifest, models, tmp_path):
     settings = {"tolerance_um": 0.4, "evidence": False}
     figures = evaluate(manifest, models, tmp_path / "out", pseudo=None, **settings)
-    assert [rung["boundary"] for rung in figures["ladder"]] == [None] * 3
+    assert [rung["boundary"] for rung in figures["ladder"]] == [None] * 2
     assert figures["evidence"] is figures["classification"] is figures["pseudo_masks"] is None
     assert not (tmp_path / "out" / "patches.csv").exists()
 

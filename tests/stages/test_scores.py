@@ -34,7 +34,8 @@ def test_the_reading_decides_how_maps_become_scores() -> None:
 @pytest.mark.parametrize("exclusive", [False, True])
 def test_a_window_has_the_probabilities_of_its_own_cells(exclusive) -> None:
     model = classifier(exclusive=exclusive, gain=20.0)
-    maps = model.maps(picture(64, 96))
+    image = picture(64, 96)
+    maps = model.maps(image)
     assert maps.shape == (3, 4, 6) and model.stride == 16
     frame = Frame(
         name="f",
@@ -52,4 +53,4 @@ def test_a_window_has_the_probabilities_of_its_own_cells(exclusive) -> None:
     areas = [np.s_[:, :, :], np.s_[:, 0:2, 1:3], np.s_[:, 3:4, 4:5]]
     logits = torch.from_numpy(np.stack([maps[area].mean(axis=(1, 2)) for area in areas]))
     expected = logits.softmax(1) if exclusive else logits.sigmoid()
-    np.testing.assert_allclose(window_probs(model, maps, frame), expected, atol=1e-5)
+    np.testing.assert_allclose(window_probs(model, maps, frame, image), expected, atol=1e-5)

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -59,6 +60,8 @@ def test_optimisers_are_those_named() -> None:
     adam = build_optimizer(network, OptimConfig(name="adamw"))
     sgd = build_optimizer(network, OptimConfig(name="sgd", momentum=0.8))
     assert type(adam) is torch.optim.AdamW and type(sgd) is torch.optim.SGD
+    assert not sgd.defaults["nesterov"]
+    assert build_optimizer(network, OptimConfig(name="sgd", nesterov=True)).defaults["nesterov"]
     assert all(group["momentum"] == 0.8 for group in sgd.param_groups)
 
 
@@ -108,8 +111,32 @@ def test_poly_can_warm_up() -> None:
         assert factor(step) == pytest.approx(min(1, (step + 1) / 5) * (1 - step / 50))
 
 
+def test_cyclic_rates_are_triangles_whose_bounds_are_halved() -> None:
+    """Eight cycles of ten epochs with two steps each: bounds are halved every 20 epochs."""
+    factor = schedule(OptimConfig(schedule="cyclic", cycles=8, low=0.05, halve_after=2), 160)
+    turns = np.arange(0, 161, 10)  # half-cycles of five epochs
+    for step in range(160):
+        halved = 0.5 ** (step // 40)
+        triangle = np.interp(step, turns, np.where(turns % 20, 1.0, 0.05))
+        assert factor(step) == pytest.approx(halved * triangle)
+    assert factor(10) == 1.0 and factor(50) == 0.5 and factor(40) == 0.025
+
+
+def test_one_cycle_of_triangles_is_that_of_torch() -> None:
+    parameter = nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    theirs = torch.optim.lr_scheduler.CyclicLR(
+        optimizer, base_lr=0.05, max_lr=1.0, step_size_up=6, cycle_momentum=False
+    )
+    factor = schedule(OptimConfig(schedule="cyclic", cycles=3, halve_after=3), 36)
+    for step in range(36):
+        assert factor(step) == pytest.approx(theirs.get_last_lr()[0])
+        optimizer.step()
+        theirs.step()
+
+
 @pytest.mark.parametrize("warmup", [0.0, 0.2, 0.99])
-@pytest.mark.parametrize("name", ["one-cycle", "poly", "step", "constant"])
+@pytest.mark.parametrize("name", ["one-cycle", "poly", "step", "cyclic", "constant"])
 @pytest.mark.parametrize("steps", [1, 2, 7])
 def test_short_trainings_have_rates_in_range(name, warmup, steps) -> None:
     factor = schedule(OptimConfig(schedule=name, warmup=warmup), steps)

@@ -13,8 +13,17 @@ from histoweak.cams.cam import posterior_scores
 from histoweak.errors import ConfigError
 from histoweak.inference.config import InferenceConfig
 from histoweak.inference.resize import resize_bands
-from histoweak.inference.tiling import blend_bands, blend_tiles
-from histoweak.inference.tta import augmented
+from histoweak.inference.tiling import TileFunction, blend_bands, blend_tiles
+from histoweak.inference.tta import (
+    ORIENTATIONS,
+    UPRIGHT,
+    Orientation,
+    augmented,
+    turned,
+    turned_back,
+)
+from histoweak.nets.pooled import PooledNetwork
+from histoweak.objectives.pooling import box_mean
 
 UInt8 = npt.NDArray[np.uint8]
 
@@ -89,19 +98,89 @@ def classifier_maps(
     Returns:
         (K, ceil(H / s), ceil(W / s)) float32 on the network's device.
     """
-    network.eval()
 
     def maps(tiles: Tensor) -> Tensor:
         return cast(Tensor, network(tiles.float() / 255))
 
+    fn = augmented(maps, config.tta, config.pixels)
+    return blend_maps(fn, network, strides, image, n_classes, config)
+
+
+def blend_maps(
+    fn: TileFunction,
+    network: nn.Module,
+    strides: tuple[int, ...],
+    image: UInt8,
+    n_out: int,
+    config: InferenceConfig,
+    orientation: Orientation = UPRIGHT,
+) -> Tensor:
+    """Apply what a classifier says of tiles to an image, and blend it.
+
+    Args:
+        fn: tiles (B, 3, h, w) uint8 -> (B, n_out, h / s, w / s), s = min(strides).
+        network: gives the device; is set to evaluation mode.
+        strides: as in `classifier_maps`.
+        image: (H, W, 3) uint8.
+        n_out: maps that `fn` yields.
+        config: tiles; its augmentation is left to `fn`.
+        orientation: in which the image is tiled.
+
+    Returns:
+        (n_out, ceil(H / s), ceil(W / s)) float32 on the network's device, upright.
+    """
+    network.eval()
     stride, multiple = min(strides), max(strides)
     tile, overlap = config.grid(multiple)
     height, width = image.shape[:2]
     down, right = _missing(height, multiple), _missing(width, multiple)
     padded = _tensor(np.pad(image, ((0, down), (0, right), (0, 0)), mode="edge"), network)
-    fn = augmented(maps, config.tta, config.pixels)
-    blended = blend_tiles(fn, padded, n_classes, tile, overlap, config.batch, stride)
-    return blended[:, : -(-height // stride), : -(-width // stride)]
+    pixels = turned(padded, orientation)
+    blended = blend_tiles(fn, pixels, n_out, tile, overlap, config.batch, stride)
+    upright = turned_back(blended, orientation)
+    return upright[:, : -(-height // stride), : -(-width // stride)]
+
+
+def maps_and_logits(
+    network: nn.Module,
+    strides: tuple[int, ...],
+    image: UInt8,
+    n_classes: int,
+    config: InferenceConfig,
+) -> tuple[Tensor, Tensor]:
+    """Class maps of an image, and its logits as a whole.
+
+    Logits are the means of the maps. A network that brings its own pooling along pools each tile;
+    of the tiles' features the maximum (or mean) goes to its linear layer, once per orientation.
+
+    Args: as in `classifier_maps`.
+
+    Returns:
+        The maps as from `classifier_maps`, and (K,) logits; both on the CPU.
+    """
+    if not isinstance(network, PooledNetwork):
+        maps = classifier_maps(network, strides, image, n_classes, config).cpu()
+        box = torch.tensor([[0, 0, 0, image.shape[1], image.shape[0]]])
+        scale = (1 / min(strides), 1 / min(strides))
+        return maps, box_mean(maps[None], box, scale)[0]
+    pooled: list[Tensor] = []
+
+    def look(tiles: Tensor) -> Tensor:
+        activations = network.activations(tiles.float() / 255)
+        pooled.extend(network.pool(activations))
+        return network.maps(activations)
+
+    found = []
+    for orientation in ORIENTATIONS[config.tta]:
+        pooled.clear()
+        maps = blend_maps(look, network, strides, image, n_classes, config, orientation)
+        features = torch.stack(pooled)
+        whole = features.amax(dim=0) if network.pooling == "max" else features.mean(dim=0)
+        found.append((maps.cpu(), network.logits(whole[None])[0].cpu()))
+    return (
+        torch.stack([maps for maps, _ in found]).mean(dim=0),
+        torch.stack([logits for _, logits in found]).mean(dim=0),
+    )
 
 
 def posterior_bands(maps: Tensor, stride: int, size: tuple[int, int]) -> Iterator[Tensor]:

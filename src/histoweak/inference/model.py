@@ -17,14 +17,18 @@ from histoweak.data.images import MAX_PIXELS, read_image
 from histoweak.data.manifest import Record
 from histoweak.data.rescale import rescale_image, rescaled_size
 from histoweak.errors import ImageError
+from histoweak.inference.activations import activation_maps
 from histoweak.inference.card import model_card
 from histoweak.inference.config import InferenceConfig, Options
 from histoweak.inference.forward import (
     classifier_maps,
     computing,
+    maps_and_logits,
     posterior_bands,
     segmenter_bands,
 )
+from histoweak.inference.post import adjusted_bands, class_indices, class_probs
+from histoweak.inference.post_config import SavedPost
 from histoweak.inference.resize import index_mask
 from histoweak.inference.saved import (
     ClassesDescription,
@@ -38,7 +42,7 @@ from histoweak.inference.scales import mean_over_scales
 from histoweak.labelmap import LabelMap
 from histoweak.nets.config import MapsNetConfig, NetConfig
 from histoweak.nets.kinds import kind_of
-from histoweak.objectives.pooling import box_mean
+from histoweak.refine.adjust import EXTRAS
 from histoweak.refine.white import WhiteConfig, white_mask
 
 UInt8 = npt.NDArray[np.uint8]
@@ -57,6 +61,7 @@ class TissueModel:
         white: rule for white background, whose pixels become `classes.white_index`.
         exclusive: whether a patch has exactly one class, so that patch probabilities are a
             softmax over the classes rather than a sigmoid of each; only for classifiers.
+        post: how the maps of a classifier become its prediction; None: the strongest map wins.
         provenance: how it came about, plain data: `method`, `recipe`, `seed`, `select` (checkpoint
             selection), `data_digest` and whatever else is worth knowing.
     """
@@ -67,6 +72,7 @@ class TissueModel:
     mpp: float | None = None
     white: WhiteConfig | None = None
     exclusive: bool = False
+    post: SavedPost | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -99,6 +105,7 @@ class TissueModel:
             mpp=self.mpp,
             exclusive=self.exclusive,
             white=self.white,
+            post=self.post,
             weights=weights_digest(self.network),
             provenance=dict(self.provenance),
         )
@@ -141,6 +148,8 @@ class TissueModel:
         working, config = self._at_working_scale(image, mpp), _config(options)
         with computing(config):
             bands = self._prob_bands(working, config)
+            if self.post is not None:
+                bands = (class_probs(band, self.post, self.classes) for band in bands)
             probs: Float = np.concatenate([band.cpu().numpy() for band in bands], axis=1)
         return probs
 
@@ -174,7 +183,11 @@ class TissueModel:
         gate = None if present is None else torch.as_tensor(np.asarray(present, bool))
         with computing(config):
             bands = self._prob_bands(working, config)
+            if self.post is not None and gate is not None:
+                gate = torch.cat([gate, torch.ones(EXTRAS, dtype=torch.bool)])
             mask = index_mask(bands, _size(working), _size(image), gate)
+        if self.post is not None:
+            mask = class_indices(self.post, self.classes)[mask]
         if self.white is not None:
             # The smallest white area is meant at working scale.
             area = self.white.min_pixels / self._scale(mpp) ** 2
@@ -221,6 +234,8 @@ class TissueModel:
     ) -> Float:
         """Probability that each class is present in the image, from the mean of its map.
 
+        Networks that bring their own pooling along pool by that.
+
         Args:
             image: as in `probs`.
             mpp: as in `probs`.
@@ -230,13 +245,41 @@ class TissueModel:
         Returns:
             (K,) float32 in [0, 1].
         """
+        _, probs = self.maps_and_probs(image, mpp, exclusive, **options)
+        return probs
+
+    def maps_and_probs(
+        self,
+        image: UInt8,
+        mpp: float | None = None,
+        exclusive: bool | None = None,
+        **options: Unpack[Options],
+    ) -> tuple[Float, Float]:
+        """`maps` and `patch_probs` of the same passes."""
         working, config = self._at_working_scale(image, mpp), _config(options)
         with computing(config):
-            maps = self._maps(working, config).cpu()
-            box = torch.tensor([[0, 0, 0, working.shape[1], working.shape[0]]])
-            logits = box_mean(maps[None], box, (1 / self.stride, 1 / self.stride))
-            probs: Float = self.activate(logits, exclusive)[0].numpy()
-        return probs
+            maps, logits = maps_and_logits(
+                self.network, self._strides(), working, len(self.classes), config
+            )
+            probs: Float = self.activate(logits[None], exclusive)[0].numpy()
+        return maps.numpy(), probs
+
+    def adjusted(self, image: UInt8, mpp: float | None = None, **options: Unpack[Options]) -> Float:
+        """What a model with `post` gives each class at each pixel, before the strongest wins.
+
+        Args: as in `probs`.
+
+        Returns:
+            (K + 2, h, w) float32 in [0, 1] at working scale: the classes, background, other
+            tissue.
+        """
+        if self.post is None:
+            raise TypeError("a model without post-processing has nothing adjusted; ask for probs")
+        working, config = self._at_working_scale(image, mpp), _config(options)
+        with computing(config):
+            bands = list(self._prob_bands(working, config))
+            found: Float = torch.cat(bands, dim=1).numpy()
+        return found
 
     def _scale(self, mpp: float | None) -> float:
         return 1.0 if mpp is None or self.mpp is None else mpp / self.mpp
@@ -249,7 +292,13 @@ class TissueModel:
         return rescale_image(image, self._scale(mpp))
 
     def _prob_bands(self, working: UInt8, config: InferenceConfig) -> Iterator[Tensor]:
+        """Bands of K probabilities, or of K + 2 adjusted maps where there is `post`."""
+
         def bands(image: UInt8) -> Iterator[Tensor]:
+            if self.post is not None:
+                args = (self.post, self.classes, config)
+                active = activation_maps(self.network, self._strides(), self.activate, image, *args)
+                return adjusted_bands(active, self.stride, image, *args, self.device)
             if self.has_maps:
                 return posterior_bands(self._maps(image, config), self.stride, _size(image))
             return segmenter_bands(self.network, image, len(self.classes), config)
@@ -258,9 +307,12 @@ class TissueModel:
         return mean_over_scales(bands, working, config.scales)
 
     def _maps(self, working: UInt8, config: InferenceConfig) -> Tensor:
+        return classifier_maps(self.network, self._strides(), working, len(self.classes), config)
+
+    def _strides(self) -> tuple[int, ...]:
         if not isinstance(self.net, MapsNetConfig):
             raise TypeError("a segmenter has no class maps; ask a classifier")
-        return classifier_maps(self.network, self.net.strides, working, len(self.classes), config)
+        return self.net.strides
 
 
 def load_model(folder: Path | str, device: torch.device | str = "cpu") -> TissueModel:
@@ -281,6 +333,7 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> Tissue
         mpp=description.mpp,
         white=description.white,
         exclusive=description.exclusive,
+        post=description.post,
         provenance=description.provenance,
     )
 

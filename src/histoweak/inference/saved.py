@@ -20,6 +20,7 @@ from torch import nn
 from histoweak.classes import ClassSet
 from histoweak.config import StrictConfig, build_config
 from histoweak.errors import ConfigError, HistoweakError, OutputError, WeightsError
+from histoweak.inference.post_config import SavedPost
 from histoweak.nets.config import NetConfig
 from histoweak.nets.kinds import NETS, build_network
 from histoweak.nets.weights import load_into
@@ -54,6 +55,7 @@ class Description(StrictConfig):
     mpp: float | None = Field(None, gt=0, allow_inf_nan=False)
     exclusive: bool = False
     white: WhiteConfig | None = None
+    post: SavedPost | None = None
     weights: str
     provenance: dict[str, JsonValue] = Field(default_factory=dict)
 
@@ -149,9 +151,10 @@ def read_folder(folder: Path) -> tuple[Description, NetConfig, nn.Module]:
     try:
         description = build_config(Description, _read_json(path), path)
         net = _net_config(description)
-        description.classes.class_set()
-        n_classes = len(description.classes.names)
-        network = _build(net, n_classes, folder / WEIGHTS)
+        classes = description.classes.class_set()
+        if description.post is not None:
+            description.post.require_fit(classes)
+        network = _build(net, len(classes), folder / WEIGHTS)
     except WeightsError:
         raise
     except HistoweakError as error:

@@ -13,18 +13,34 @@ from histoweak.inference.tiling import TileFunction
 
 Tta = Literal["none", "flips", "d4"]
 
-# (transposed, dimensions flipped afterwards)
-_FLIPS: tuple[tuple[bool, tuple[int, ...]], ...] = (
+Orientation = tuple[bool, tuple[int, ...]]
+"""Whether transposed, and the dimensions flipped afterwards."""
+
+_FLIPS: tuple[Orientation, ...] = (
     (False, ()),
     (False, (-1,)),
     (False, (-2,)),
     (False, (-2, -1)),
 )
-ORIENTATIONS: dict[Tta, tuple[tuple[bool, tuple[int, ...]], ...]] = {
+ORIENTATIONS: dict[Tta, tuple[Orientation, ...]] = {
     "none": _FLIPS[:1],
     "flips": _FLIPS,
     "d4": (*_FLIPS, *((True, flipped) for _, flipped in _FLIPS)),
 }
+UPRIGHT = _FLIPS[0]
+
+
+def turned(images: Tensor, orientation: Orientation) -> Tensor:
+    """Images (..., h, w) in one orientation."""
+    transposed, flipped = orientation
+    return torch.flip(images.mT if transposed else images, flipped).contiguous()
+
+
+def turned_back(maps: Tensor, orientation: Orientation) -> Tensor:
+    """Maps (..., h, w) of turned images, as they lie on the images themselves."""
+    transposed, flipped = orientation
+    upright = torch.flip(maps, flipped)
+    return upright.mT if transposed else upright
 
 
 def augmented(fn: TileFunction, tta: Tta, pixels: int) -> TileFunction:
@@ -47,14 +63,13 @@ def augmented(fn: TileFunction, tta: Tta, pixels: int) -> TileFunction:
     def mean(tiles: Tensor) -> Tensor:
         at_once = max(1, pixels // tiles[0, 0].numel())
         total: Tensor | None = None
-        for transposed in sorted({turned for turned, _ in orientations}):
-            flips = [flipped for turned, flipped in orientations if turned == transposed]
+        for transposed in sorted({across for across, _ in orientations}):
+            flips = [flipped for across, flipped in orientations if across == transposed]
             upright = tiles.mT if transposed else tiles
             views = torch.cat([torch.flip(upright, flipped) for flipped in flips])
             results = torch.cat([fn(part) for part in torch.split(views, at_once)])
             for result, flipped in zip(results.chunk(len(flips)), flips, strict=True):
-                back = torch.flip(result, flipped)
-                back = back.mT if transposed else back
+                back = turned_back(result, (transposed, flipped))
                 total = back if total is None else total + back
         assert total is not None  # noqa: S101 - there is always one orientation
         return total / len(orientations)

@@ -65,6 +65,11 @@ METHODS: dict[str, MethodSpec] = {
         paper="Kim, Han & Kim, AAAI 2021 (DRS); Chen et al., ECCV 2018 (DeepLabV3+)",
         module="histoweak.methods.drs",
     ),
+    "histosegnet": MethodSpec(
+        title="Grad-CAM in closed form, adjusted between classes; one network, no segmenter",
+        paper="Chan et al., ICCV 2019 (HistoSegNet)",
+        module="histoweak.methods.histosegnet",
+    ),
     "supervised": MethodSpec(
         title="Upper bound: the same segmenter, trained on true masks",
         paper="Chen et al., ECCV 2018 (DeepLabV3+)",

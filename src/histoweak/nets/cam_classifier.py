@@ -47,13 +47,8 @@ class CamClassifier(nn.Module):
         super().__init__()
         self.normalise = Normalise()
         self.encoder = build_encoder(config)
-        channels = self.encoder.channels
-        if config.head == "linear":
-            self.fuse: nn.Module = _Concatenate()
-            self.head = nn.Conv2d(sum(channels), n_classes, 1)
-        else:
-            self.fuse = Fuse(channels, config.width)
-            self.head = nn.Conv2d(config.width, n_classes, 1)
+        self.fuse, channels = join_maps(self.encoder.channels, config.head, config.width)
+        self.head = nn.Conv2d(channels, n_classes, 1)
 
     def features(self, images: Tensor) -> Tensor:
         """Return the map (B, C, h, w) that the class head reads; images as in `forward`."""
@@ -74,6 +69,21 @@ def build_encoder(config: ClassifierNetConfig) -> Encoder | VggCamEncoder:
             config.strides[0], batch_norm, config.weights, config.vgg_width, config.vgg_head
         )
     return Encoder(config.encoder, config.strides, config.weights)
+
+
+def join_maps(
+    channels: tuple[int, ...], head: Literal["fused", "linear"], width: int
+) -> tuple[nn.Module, int]:
+    """What makes one map of those of several strides, and the channels of that map.
+
+    Args:
+        channels: of the maps, the finest first.
+        head: `linear` puts them side by side, `fused` projects, adds and mixes them.
+        width: channels after `fused`.
+    """
+    if head == "linear":
+        return _Concatenate(), sum(channels)
+    return Fuse(channels, width), width
 
 
 def _to_finest(maps: list[Tensor]) -> list[Tensor]:

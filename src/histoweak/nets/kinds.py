@@ -8,6 +8,7 @@ from torch import nn
 
 from histoweak.nets.cam_classifier import CamClassifier, ClassifierNetConfig
 from histoweak.nets.config import NetConfig
+from histoweak.nets.histosegnet import HistoSegNet, HistoSegNetConfig
 from histoweak.nets.instances import InstanceNet, InstanceNetConfig
 from histoweak.nets.refiner import RefinerNetConfig
 from histoweak.nets.segmenters import Segmenter, SegmenterNetConfig
@@ -33,6 +34,7 @@ NETS: dict[str, NetKind] = {
     "instances": NetKind(InstanceNetConfig, InstanceNet),
     "suppressed-classifier": NetKind(SuppressedNetConfig, SuppressedClassifier),
     "refiner": NetKind(RefinerNetConfig, CamClassifier),
+    "histosegnet": NetKind(HistoSegNetConfig, HistoSegNet),
 }
 
 

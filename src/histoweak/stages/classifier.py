@@ -12,8 +12,11 @@ from torch import Tensor, nn
 from histoweak.config import StrictConfig
 from histoweak.data.crops import AugmentConfig, Batch, CropDataset
 from histoweak.data.frames import FrameStore
+from histoweak.inference.look import look
 from histoweak.inference.model import TissueModel
 from histoweak.nets.cam_classifier import ClassifierNetConfig
+from histoweak.nets.config import MapsNetConfig
+from histoweak.nets.histosegnet import HistoSegNetConfig
 from histoweak.nets.kinds import build_network
 from histoweak.nets.suppression import SuppressedNetConfig
 from histoweak.objectives.classification import (
@@ -26,7 +29,6 @@ from histoweak.objectives.evidence import (
     present_evidence_loss,
     window_cells,
 )
-from histoweak.objectives.pooling import box_mean
 from histoweak.pipeline import Stage, StageContext, is_leader
 from histoweak.stages.labels import label_scores
 from histoweak.stages.model_folder import keep_model
@@ -37,8 +39,8 @@ MULTIPLE = 32
 """Crops are multiples of this, so that every encoder can halve them evenly."""
 
 
-class ClassifierConfig(StrictConfig):
-    """The patch classifier.
+class MapsClassifierConfig(StrictConfig):
+    """Any patch classifier that yields class maps.
 
     `crop` is the side in pixels of what the network sees; null takes what holds 95 of 100 windows,
     so that each patch is seen on its own. A larger crop shows the surroundings too, where the
@@ -48,7 +50,7 @@ class ClassifierConfig(StrictConfig):
     `weighted` weighs classes inversely to their frequency.
     """
 
-    net: ClassifierNetConfig = ClassifierNetConfig()
+    net: MapsNetConfig
     fit: FitConfig = FitConfig()
     augment: AugmentConfig = AugmentConfig()
     crop: int | None = Field(None, ge=MULTIPLE, multiple_of=MULTIPLE)
@@ -60,20 +62,32 @@ class ClassifierConfig(StrictConfig):
     weighted: bool = True
 
 
+class ClassifierConfig(MapsClassifierConfig):
+    """The patch classifier whose logits are the means of its class maps."""
+
+    net: ClassifierNetConfig = ClassifierNetConfig()
+
+
 class SuppressedClassifierConfig(ClassifierConfig):
     """The patch classifier with region suppression; else as in `ClassifierConfig`."""
 
     net: SuppressedNetConfig = SuppressedNetConfig()
 
 
-def classifier_stage(config: ClassifierConfig, runtime: RuntimeConfig) -> Stage:
+class HistoSegNetClassifierConfig(MapsClassifierConfig):
+    """The patch classifier of HistoSegNet, whose logits come from pooled features."""
+
+    net: HistoSegNetConfig = HistoSegNetConfig()
+
+
+def classifier_stage(config: MapsClassifierConfig, runtime: RuntimeConfig) -> Stage:
     """Make the stage; its artefact holds `model/` and `classification.json`."""
     run = partial(_run, config, runtime)
     files = config.net.files
     return Stage("classifier", config, ("frames",), run, distributed=True, files=files)
 
 
-def _run(config: ClassifierConfig, runtime: RuntimeConfig, context: StageContext) -> None:
+def _run(config: MapsClassifierConfig, runtime: RuntimeConfig, context: StageContext) -> None:
     store = FrameStore(context.inputs["frames"])
     classes = context.manifest.classes
     seeded(context.seed, "classifier")
@@ -142,15 +156,14 @@ class Objective:
         weights: (K,) class weights, or None.
     """
 
-    def __init__(self, config: ClassifierConfig, weights: Tensor | None) -> None:
+    def __init__(self, config: MapsClassifierConfig, weights: Tensor | None) -> None:
         self.config, self.weights = config, weights
 
     def __call__(self, network: nn.Module, images: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Return `loss` and its parts."""
         config = self.config
-        maps = network(images)
+        maps, logits = look(network, images, batch.boxes)
         scale = maps.shape[2] / images.shape[2]
-        logits = box_mean(maps, batch.boxes, (scale, scale))
         weights = None if self.weights is None else self.weights.to(logits)
         losses = {"classification": self._classification(logits, batch.labels, weights)}
         total = losses["classification"]

@@ -218,7 +218,7 @@ def _run(
     if setting.cam is not None:
         classifier = load_model(context.inputs["classifier"] / "model", device=device)
         viewer = Viewer(classifier, setting.cam, config.tile)
-        rungs = [*classifier_rungs(setting.cam), *rungs]
+        rungs = [*classifier_rungs(setting.cam, refined=setting.pseudo is not None), *rungs]
         judge = Judge(setting, viewer, context, len(records))
     scored = _score(config, context, records, rungs, judge)
     figures: dict[str, Any] = {
@@ -243,12 +243,13 @@ def _run(
     atomic_write_text(context.out / "evaluation.json", json.dumps(figures, indent=2))
 
 
-def classifier_rungs(cam: ScoresConfig) -> list[Rung]:
-    """The two rungs below the segmenter: the plain CAM, and its refined scores."""
-    return [
-        Rung("CAM", "none", lambda image, mpp, view: _seen(view).cam()),
-        Rung("pseudo-mask", shown_views(cam), lambda image, mpp, view: _seen(view).refined()),
-    ]
+def classifier_rungs(cam: ScoresConfig, *, refined: bool) -> list[Rung]:
+    """The rungs below the segmenter: the plain CAM, and its scores where they become masks."""
+    plain_rung = Rung("CAM", "none", lambda image, mpp, view: _seen(view).cam())
+    if not refined:
+        return [plain_rung]
+    fine = Rung("pseudo-mask", shown_views(cam), lambda image, mpp, view: _seen(view).refined())
+    return [plain_rung, fine]
 
 
 def _seen(view: View | None) -> View:

@@ -1,9 +1,10 @@
 """How well a classifier names the classes of labelled patches."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from histoweak.data.images import read_image
 from histoweak.data.manifest import Record
@@ -19,6 +20,22 @@ def label_scores(model: TissueModel, records: Sequence[Record]) -> dict[str, Any
         model: a classifier.
         records: labelled patches; unreadable ones are left out.
     """
+    scores = classification_scores(*label_probs(model, records))
+    return scores.to_dict(model.classes.names)
+
+
+def label_probs(
+    model: TissueModel, records: Iterable[Record]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """What a classifier gives labelled patches, and what their labels say.
+
+    Args:
+        model: a classifier.
+        records: rows of a manifest; those without label, and unreadable ones, are left out.
+
+    Returns:
+        Probabilities and labels, both (N, K).
+    """
     probs, labels = [], []
     for record in records:
         if not record.labels:
@@ -29,5 +46,8 @@ def label_scores(model: TissueModel, records: Sequence[Record]) -> dict[str, Any
             continue
         probs.append(model.patch_probs(image, record.mpp))
         labels.append(record.labels)
-    scores = classification_scores(np.asarray(probs), np.asarray(labels))
-    return scores.to_dict(model.classes.names)
+    shape = (-1, len(model.classes))
+    return (
+        np.asarray(probs, np.float32).reshape(shape),
+        np.asarray(labels, np.int64).reshape(shape),
+    )

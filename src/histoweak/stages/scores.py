@@ -19,6 +19,7 @@ from histoweak.inference.config import views
 from histoweak.inference.model import TissueModel, load_model
 from histoweak.inference.multiscale import ScalesConfig, scaled_maps
 from histoweak.inference.tta import Tta
+from histoweak.nets.pooled import PooledNetwork
 from histoweak.objectives.pooling import box_mean
 from histoweak.pipeline import Stage, StageContext
 from histoweak.training.config import RuntimeConfig
@@ -59,7 +60,7 @@ def _run(config: ScoresConfig, runtime: RuntimeConfig, context: StageContext) ->
     for index, frame in frames:
         maps = steady_maps(model, store.image(index), None, config, config.tile)
         write_scores(context.out / score_file(index), to_scores(maps, config.reading))
-        for window, probs in enumerate(window_probs(model, maps, frame)):
+        for window, probs in enumerate(window_probs(model, maps, frame, store.image(index))):
             rows.append([index, window, *(round(float(p), 6) for p in probs)])
     (context.out / "scores.json").write_text(json.dumps({"stride": model.stride}))
     with (context.out / "patch_probs.csv").open("w", newline="", encoding="utf-8") as file:
@@ -94,9 +95,18 @@ def to_scores(maps: npt.NDArray[np.float32], reading: Reading) -> npt.NDArray[np
 
 
 def window_probs(
-    model: TissueModel, maps: npt.NDArray[np.float32], frame: Frame
+    model: TissueModel,
+    maps: npt.NDArray[np.float32],
+    frame: Frame,
+    image: npt.NDArray[np.uint8],
 ) -> npt.NDArray[np.float32]:
-    """(N, K) class probabilities of the windows of a frame, from its maps."""
+    """(N, K) class probabilities of the windows of a frame, from its maps.
+
+    A network that brings its own pooling along sees each window (of the image (H, W, 3)) anew.
+    """
+    if isinstance(model.network, PooledNetwork):
+        places = [tuple(round(v) for v in box) for box in frame.boxes]
+        return np.stack([model.patch_probs(image[y0:y1, x0:x1]) for x0, y0, x1, y1 in places])
     boxes = torch.tensor([(0.0, *box) for box in frame.boxes])
     logits = box_mean(torch.from_numpy(maps)[None], boxes, (1 / model.stride, 1 / model.stride))
     probs: npt.NDArray[np.float32] = model.activate(logits).numpy()

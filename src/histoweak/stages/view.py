@@ -17,6 +17,7 @@ from histoweak.data.rescale import rescaled_size
 from histoweak.inference.forward import posterior_bands
 from histoweak.inference.model import TissueModel
 from histoweak.inference.resize import index_mask, interpolate
+from histoweak.nets.pooled import PooledNetwork
 from histoweak.objectives.pooling import box_mean
 from histoweak.stages.scores import ScoresConfig, steady_maps, to_scores
 
@@ -99,13 +100,15 @@ class Viewer:
         size = (image.shape[0], image.shape[1])
         scale = 1.0 if mpp is None or model.mpp is None else mpp / model.mpp
         working = rescaled_size(size, scale)
-        plain = model.maps(image, mpp, tile=self.tile)
+        plain, probs = model.maps_and_probs(image, mpp, tile=self.tile)
         maps = plain
         if self.cam.tta != "none" or self.cam.scales is not None:
             maps = steady_maps(model, image, mpp, self.cam, self.tile)
-        box = torch.tensor([[0, 0, 0, working[1], working[0]]])
-        logits = box_mean(torch.from_numpy(maps)[None], box, (1 / model.stride, 1 / model.stride))
-        probs: Float = model.activate(logits)[0].numpy()
+            if not isinstance(model.network, PooledNetwork):
+                box = torch.tensor([[0, 0, 0, working[1], working[0]]])
+                cells = (1 / model.stride, 1 / model.stride)
+                logits = box_mean(torch.from_numpy(maps)[None], box, cells)
+                probs = model.activate(logits)[0].numpy()
         scores = to_scores(maps, self.cam.reading)
         return View(size, working, model.stride, plain, maps, scores, probs, self._called(probs))
 

@@ -16,7 +16,8 @@ class OptimConfig(StrictConfig):
     published systems use, some of them with the `nesterov` form of momentum. `head_lr` multiplies
     the rate of new layers: those behind the encoder, and controllers of suppression; `bias_lr` that
     of biases and normalisation. The schedule `step` divides the rate by ten at each of `drops`,
-    shares of the run.
+    shares of the run; `cyclic` goes up and down between `low` times the rate and the rate, in
+    `cycles` triangles over the run, and halves both bounds after every `halve_after` of them.
     """
 
     name: Literal["adamw", "sgd"] = "adamw"
@@ -26,10 +27,13 @@ class OptimConfig(StrictConfig):
     momentum: float = Field(0.9, ge=0, lt=1)
     nesterov: bool = False
     weight_decay: float = Field(1e-2, ge=0)
-    schedule: Literal["one-cycle", "poly", "step", "constant"] = "one-cycle"
+    schedule: Literal["one-cycle", "poly", "step", "cyclic", "constant"] = "one-cycle"
     warmup: float = Field(0.2, ge=0, lt=1)
     power: float = Field(0.9, gt=0)
     drops: tuple[float, ...] = (0.5, 0.75)
+    cycles: int = Field(8, ge=1)
+    low: float = Field(0.05, gt=0, le=1)
+    halve_after: int = Field(2, ge=1)
     clip: float | None = Field(None, gt=0)
 
 

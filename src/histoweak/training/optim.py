@@ -50,7 +50,9 @@ def schedule(config: OptimConfig, steps: int) -> Callable[[int], float]:
 
     `one-cycle`: cosine from 1/25 to 1 over the warm-up share, then cosine to nearly 0
     (Smith & Topin 2018). `poly`: `(1 - step / steps) ** power`, after a linear warm-up. `step`: a
-    tenth for each of `drops` that is reached.
+    tenth for each of `drops` that is reached. `cyclic`: triangles between `low` and 1, both halved
+    after every `halve_after` of them, without a warm-up (Smith 2017, as in the released code of
+    Chan et al., IJCV 2021).
     """
     warmup = max(1, round(config.warmup * steps)) if config.warmup else 0
 
@@ -67,10 +69,22 @@ def schedule(config: OptimConfig, steps: int) -> Callable[[int], float]:
     def by_tenths(step: int) -> float:
         return 0.1 ** sum(step >= round(drop * steps) for drop in config.drops)
 
+    def cyclic(step: int) -> float:
+        place = config.cycles * step / steps
+        height = 1 - abs(2 * (place % 1) - 1)
+        halved: float = 0.5 ** (place // 1 // config.halve_after)
+        return halved * (config.low + (1 - config.low) * height)
+
     def constant(step: int) -> float:
         return 1.0
 
-    forms = {"one-cycle": one_cycle, "poly": poly, "step": by_tenths, "constant": constant}
+    forms = {
+        "one-cycle": one_cycle,
+        "poly": poly,
+        "step": by_tenths,
+        "cyclic": cyclic,
+        "constant": constant,
+    }
     return forms[config.schedule]
 
 

@@ -1,0 +1,131 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from histoweak.classes import ClassSet
+from histoweak.data.crops import Batch
+from histoweak.data.frames import build_frames
+from histoweak.data.manifest import Manifest, Record
+from histoweak.data.skips import Skips
+from histoweak.errors import ConfigError
+from histoweak.inference.look import look
+from histoweak.inference.model import load_model
+from histoweak.methods import find_method
+from histoweak.metrics.operating_point import balanced_thresholds
+from histoweak.nets.histosegnet import HistoSegNet, HistoSegNetConfig
+from histoweak.pipeline import StageContext
+from histoweak.progress import Progress
+from histoweak.refine.adjust import AdjustConfig, BackgroundConfig
+from histoweak.stages.classifier import HistoSegNetClassifierConfig, Objective
+from histoweak.stages.labels import label_probs
+from histoweak.stages.own_masks import own_mask
+from histoweak.stages.prediction import PredictionConfig, prediction_stage
+from histoweak.training.config import RuntimeConfig
+from tests.inference.models import CLASSES, classifier, picture
+
+CPU = RuntimeConfig(accelerator="cpu")
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> StageContext:
+    """Twelve labelled patches of 64 px, of which some have a white corner of 230."""
+    records = []
+    for i in range(12):
+        image = picture(64, 64, seed=i) // 2
+        image[:8, :8] = 230
+        Image.fromarray(image).save(tmp_path / f"{i}.png")
+        labels = tuple(int(v) for v in np.random.default_rng(i).integers(0, 2, 3))
+        split = "val" if i >= 6 else "train"
+        records.append(
+            Record(tmp_path / f"{i}.png", labels=labels, patient=f"P{i}", split=split, row=i + 2)
+        )
+    (tmp_path / "frames").mkdir()
+    build_frames(
+        [r for r in records if r.split == "train"],
+        3,
+        tmp_path / "frames",
+        mpp=None,
+        assemble=False,
+        with_masks=False,
+        skips=Skips(6, 0.0),
+        progress=Progress(quiet=True),
+    )
+    classifier(gain=20.0).save(tmp_path / "classifier" / "model")
+    (tmp_path / "out").mkdir()
+    manifest = Manifest(CLASSES, tuple(records), tmp_path / "manifest.csv")
+    inputs = {"frames": tmp_path / "frames", "classifier": tmp_path / "classifier"}
+    return StageContext(tmp_path / "out", inputs, 0, manifest)
+
+
+def test_what_the_data_decide_is_found_in_labels_and_training_images(context) -> None:
+    config = PredictionConfig(floor=0.0)
+    prediction_stage(config, CPU, CLASSES, crop=96).run(context)
+    post = load_model(context.out / "model").post
+    assert post is not None
+    assert (post.tile, post.window, post.floor) == (96, 64, 0.0)
+    # 1.6 % of the pixels are as bright as 230: the published level would overlook them.
+    assert post.adjust.background == BackgroundConfig(level=215.0)
+    model = load_model(context.inputs["classifier"] / "model")
+    probs, labels = label_probs(model, context.manifest.split("val"))
+    np.testing.assert_allclose(post.thresholds, balanced_thresholds(probs, labels), atol=1e-6)
+    assert min(post.thresholds) >= 0.333
+
+
+def test_what_is_given_is_kept(context) -> None:
+    adjusting = AdjustConfig(background=BackgroundConfig(level=240.0))
+    config = PredictionConfig(tile=32, window=32, adjust=adjusting)
+    prediction_stage(config, CPU, CLASSES, crop=None).run(context)
+    post = load_model(context.out / "model").post
+    assert post is not None and (post.tile, post.window) == (32, 32) and post.adjust == adjusting
+
+
+def test_a_class_that_is_none_is_refused_before_training() -> None:
+    with pytest.raises(ConfigError, match="bone"):
+        prediction_stage(PredictionConfig(forced=("bone",)), CPU, CLASSES, crop=None)
+
+
+@pytest.mark.parametrize("recipe", ["published", "published-morphological"])
+def test_the_recipes_of_the_paper_ask_for_the_classes_of_its_atlas(recipe) -> None:
+    from histoweak.api import configure
+
+    config = configure("histosegnet", recipe)
+    module = find_method("histosegnet").load()
+    atlas = ClassSet(("G.O", "G.N", "T", "A.W", "A.B", "A.M", "E"))
+    assert [stage.name for stage in module.build(config, atlas)][-2:] == [
+        "prediction",
+        "evaluation",
+    ]
+    with pytest.raises(ConfigError, match=r"A\.W|G\.O"):
+        module.build(config, CLASSES)
+
+
+def test_windows_are_pooled_as_in_the_network_for_the_loss() -> None:
+    torch.manual_seed(0)
+    network = HistoSegNet(HistoSegNetConfig(vgg_width=0.125), 3).eval()
+    images = torch.rand(2, 3, 64, 64)
+    boxes = torch.tensor([[0.0, 0, 0, 64, 64], [1.0, 0, 0, 64, 64]])
+    maps, logits = look(network, images, boxes)
+    torch.testing.assert_close(logits, network.logits(network.pool(network.activations(images))))
+    torch.testing.assert_close(maps, network(images))
+    labels = torch.tensor([[1.0, 0, 0], [0.0, 1, 1]])
+    batch = Batch(images, boxes, labels, None, torch.zeros(2, 6), ("a", "b"), 0)
+    config = HistoSegNetClassifierConfig()
+    loss = Objective(config, None)(network, images, batch)["loss"]
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels)
+    torch.testing.assert_close(loss, expected)
+
+
+def test_training_masks_hold_what_labels_allow_and_the_prediction_is_sure_of() -> None:
+    adjusted = np.array(
+        [[0.6, 0.0, 0.3, 0.0], [0.3, 0.5, 0.3, 0.0], [0.0, 0.0, 0.0, 0.9], [0, 0, 0, 0], [0] * 4],
+        np.float32,
+    )[:, None]
+    adjusted[3, 0, 2] = 0.4  # background
+    allowed = np.array([True, True, False, False])[:3, None, None] & np.ones((3, 1, 4), bool)
+    values = np.array([0, 1, 2, 255, 255], np.uint8)
+    found = own_mask(adjusted, allowed, values, 0.5)
+    assert found.tolist() == [[0, 1, 255, 255]]
+    assert own_mask(adjusted, allowed & False, values, 0.5).tolist() == [[255] * 4]
