@@ -56,6 +56,14 @@ TINY: dict[str, dict[str, Any]] = {
         },
         "evaluation": EVALUATION,
     },
+    "irn": {
+        "classifier": {"net": {"encoder": "vgg16_bn", "vgg_width": 0.05}, "fit": FIT},
+        "scores": {"tta": "none"},
+        "boundary": {"fit": FIT, "radius": 4},
+        "walk": {"tta": "none", "steps": 2},
+        "segmenter": SEGMENTER,
+        "evaluation": EVALUATION,
+    },
     "supervised": {"segmenter": SEGMENTER, "evaluation": EVALUATION},
 }
 """Settings of each method that train in about a second; values are never to be quoted."""

@@ -19,9 +19,9 @@ class InferenceConfig(StrictConfig):
 
     Images larger than `tile` pixels on a side (at the scale of the model) are cut into tiles that
     share `overlap` pixels, a quarter of a tile when null; `batch` tiles are computed at once.
-    `tta` averages over orientations: none, flips (4) or d4 (8). `scales` are the magnifications
-    at which pixels are labelled, their probabilities are averaged; what a classifier says of an
-    image as a whole it says at scale 1 alone.
+    `tta` averages over orientations: none, mirror (2), flips (4) or d4 (8). `scales` are the
+    magnifications at which pixels are labelled, their probabilities are averaged; what a
+    classifier says of an image as a whole it says at scale 1 alone.
     """
 
     tta: Tta = "none"

@@ -186,8 +186,20 @@ def maps_and_logits(
 def posterior_bands(maps: Tensor, stride: int, size: tuple[int, int]) -> Iterator[Tensor]:
     """Posterior of class maps, enlarged bilinearly to the image.
 
+    Args: as in `enlarged_bands`.
+
+    Yields:
+        (K, rows, W) float32, consecutive, H rows in all.
+    """
+    for band in enlarged_bands(maps, stride, size):
+        yield posterior_scores(band[None])[0]
+
+
+def enlarged_bands(maps: Tensor, stride: int, size: tuple[int, int]) -> Iterator[Tensor]:
+    """Maps enlarged bilinearly to the image.
+
     Args:
-        maps: (K, h, w), from `classifier_maps`.
+        maps: (K, h, w), from `classifier_maps` or as large.
         stride: pixels of the image per pixel of the maps.
         size: (H, W) of the image, at most `stride` times that of the maps.
 
@@ -198,7 +210,7 @@ def posterior_bands(maps: Tensor, stride: int, size: tuple[int, int]) -> Iterato
     full = (coarse[0] * stride, coarse[1] * stride)
     left = size[0]
     for band in resize_bands([maps], coarse, full):
-        yield posterior_scores(band[None, :, :left, : size[1]])[0]
+        yield band[:, :left, : size[1]]
         left -= min(left, band.shape[1])
 
 

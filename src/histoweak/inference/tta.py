@@ -11,7 +11,7 @@ from torch import Tensor
 
 from histoweak.inference.tiling import TileFunction
 
-Tta = Literal["none", "flips", "d4"]
+Tta = Literal["none", "mirror", "flips", "d4"]
 
 Orientation = tuple[bool, tuple[int, ...]]
 """Whether transposed, and the dimensions flipped afterwards."""
@@ -24,6 +24,7 @@ _FLIPS: tuple[Orientation, ...] = (
 )
 ORIENTATIONS: dict[Tta, tuple[Orientation, ...]] = {
     "none": _FLIPS[:1],
+    "mirror": _FLIPS[:2],
     "flips": _FLIPS,
     "d4": (*_FLIPS, *((True, flipped) for _, flipped in _FLIPS)),
 }
@@ -50,7 +51,8 @@ def augmented(fn: TileFunction, tta: Tta, pixels: int) -> TileFunction:
 
     Args:
         fn: (B, C, h, w) -> (B, K, h, w).
-        tta: `none` (as it is), `flips` (4 orientations) or `d4` (8, also turned by 90 degrees).
+        tta: `none` (as it is), `mirror` (also left to right), `flips` (4 orientations) or `d4`
+            (8, also turned by 90 degrees).
         pixels: how many pixels `fn` is given at once, unless one image alone has more.
 
     Returns:

@@ -70,6 +70,11 @@ METHODS: dict[str, MethodSpec] = {
         paper="Chan et al., ICCV 2019 (HistoSegNet)",
         module="histoweak.methods.histosegnet",
     ),
+    "irn": MethodSpec(
+        title="Seeds, learned boundaries, random walk, pseudo-masks, DeepLabV3+",
+        paper="Ahn, Cho & Kwak, CVPR 2019 (IRNet)",
+        module="histoweak.methods.irn",
+    ),
     "supervised": MethodSpec(
         title="Upper bound: the same segmenter, trained on true masks",
         paper="Chen et al., ECCV 2018 (DeepLabV3+)",

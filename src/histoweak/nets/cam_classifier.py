@@ -6,7 +6,7 @@ layer as a 1x1 convolution *before* pooling yields the maps and, by their mean, 
 one pass gives both.
 """
 
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from histoweak.nets.config import MapsNetConfig
 from histoweak.nets.encoders import Encoder
+from histoweak.nets.freezing import fix_norm, freeze_stages
 from histoweak.nets.normalise import Normalise
 from histoweak.nets.vgg import VGG_HEAD, VggCamEncoder
 
@@ -25,7 +26,12 @@ class ClassifierNetConfig(MapsNetConfig):
     `encoder` is `vgg16`, `vgg16_bn` or any timm architecture. VGG-16 yields one map at the first
     of `strides` (8 or 16); a timm encoder yields one per stride, which are projected to `width`
     channels, added at the finest stride and mixed by a 3x3 convolution. `vgg_head` holds the
-    channels of the 3x3 convolutions behind VGG's conv5_3.
+    channels of the 3x3 convolutions behind VGG's conv5_3. A timm encoder goes no coarser than
+    `output_stride`, with `dilated` filters or without; null: as it is.
+
+    Training leaves the stages of the encoder up to the reduction `frozen` as they are, and with
+    `fixed_norm` batch normalisation keeps to the statistics that it began with: both are for
+    pretrained weights. `bias` gives every class map a constant to add.
     """
 
     encoder: str = "vgg16"
@@ -33,6 +39,11 @@ class ClassifierNetConfig(MapsNetConfig):
     vgg_width: float = Field(1.0, gt=0, le=1)
     vgg_head: tuple[int, ...] = Field(VGG_HEAD, min_length=1)
     head: Literal["fused", "linear"] = "linear"
+    output_stride: int | None = Field(None, ge=8, le=32)
+    dilated: bool = True
+    frozen: int | None = Field(None, ge=1)
+    fixed_norm: bool = False
+    bias: bool = True
 
 
 class CamClassifier(nn.Module):
@@ -48,7 +59,17 @@ class CamClassifier(nn.Module):
         self.normalise = Normalise()
         self.encoder = build_encoder(config)
         self.fuse, channels = join_maps(self.encoder.channels, config.head, config.width)
-        self.head = nn.Conv2d(channels, n_classes, 1)
+        self.head = nn.Conv2d(channels, n_classes, 1, bias=config.bias)
+        self.fixed_norm = config.fixed_norm
+        if config.frozen is not None:
+            freeze_stages(self.encoder, config.frozen)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode; fixed normalisation stays out of it."""
+        super().train(mode)
+        if self.fixed_norm:
+            fix_norm(self)
+        return self
 
     def features(self, images: Tensor) -> Tensor:
         """Return the map (B, C, h, w) that the class head reads; images as in `forward`."""
@@ -68,7 +89,9 @@ def build_encoder(config: ClassifierNetConfig) -> Encoder | VggCamEncoder:
         return VggCamEncoder(
             config.strides[0], batch_norm, config.weights, config.vgg_width, config.vgg_head
         )
-    return Encoder(config.encoder, config.strides, config.weights)
+    return Encoder(
+        config.encoder, config.strides, config.weights, config.output_stride, config.dilated
+    )
 
 
 def join_maps(

@@ -22,15 +22,26 @@ class Encoder(nn.Module):
         weights: None starts from scratch, `"pretrained"` asks timm for its weights (needs a
             network connection or a filled cache), anything else is a local safetensors file with
             the names of that timm architecture.
+        output_stride: coarsest reduction; stages that would go beyond it keep their resolution.
+            None leaves all as they are.
+        dilated: whether such stages dilate their filters, which keeps the field of view of
+            pretrained ones.
 
     Raises:
         ConfigError: timm knows no such architecture, or it has no map at a wanted stride.
         WeightsError: the weights cannot be had or do not fit.
     """
 
-    def __init__(self, name: str, strides: tuple[int, ...], weights: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        strides: tuple[int, ...],
+        weights: str | None = None,
+        output_stride: int | None = None,
+        dilated: bool = True,
+    ) -> None:
         super().__init__()
-        info = create_timm(name, features_only=True).feature_info
+        info = create_timm(name, **cut_options(output_stride)).feature_info
         index_of = dict(zip(info.reduction(), info.out_indices, strict=True))
         missing = [s for s in strides if s not in index_of]
         if missing:
@@ -40,7 +51,7 @@ class Encoder(nn.Module):
                 remedy="Choose other strides or another encoder",
             )
         indices = tuple(index_of[s] for s in strides)
-        self.body: Any = _build(name, indices, weights)
+        self.body: Any = build_body(name, indices, weights, output_stride, dilated)
         self.strides = strides
         self.channels: tuple[int, ...] = tuple(self.body.feature_info.channels())
 
@@ -72,15 +83,41 @@ def create_timm(name: str, **options: Any) -> Any:
         ) from error
 
 
-def _build(name: str, indices: tuple[int, ...], weights: str | None) -> Any:
-    options: dict[str, Any] = {"features_only": True, "out_indices": indices}
-    if weights is None:
-        return timm.create_model(name, pretrained=False, **options)
-    if weights != "pretrained":
-        cut = timm.create_model(name, pretrained=False, **options)
-        load_cut(cut, name, Path(weights))
-        return cut
-    return _fetch(name, **options)
+def cut_options(output_stride: int | None) -> dict[str, Any]:
+    """What timm is told to cut a network open; not all of its networks know an output stride."""
+    options: dict[str, Any] = {"features_only": True}
+    return options if output_stride is None else {**options, "output_stride": output_stride}
+
+
+def build_body(
+    name: str,
+    indices: tuple[int, ...],
+    weights: str | None,
+    output_stride: int | None = None,
+    dilated: bool = True,
+) -> Any:
+    """Build the cut network; `indices` count timm's feature maps, the rest as for `Encoder`.
+
+    Raises:
+        WeightsError: the weights cannot be had or do not fit.
+    """
+    options = cut_options(output_stride) | {"out_indices": indices}
+    if weights == "pretrained":
+        body = _fetch(name, **options)
+    else:
+        body = timm.create_model(name, pretrained=False, **options)
+    if weights not in (None, "pretrained"):
+        load_cut(body, name, Path(str(weights)))
+    if not dilated:
+        _undilate(body)
+    return body
+
+
+def _undilate(body: nn.Module) -> None:
+    for module in body.modules():
+        if isinstance(module, nn.Conv2d) and max(module.dilation) > 1:
+            module.padding = tuple(size // 2 for size in module.kernel_size)
+            module.dilation = (1, 1)
 
 
 def whole_timm(name: str, weights: str | None) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from histoweak.nets.boundary import BoundaryNet, BoundaryNetConfig
 from histoweak.nets.cam_classifier import CamClassifier, ClassifierNetConfig
 from histoweak.nets.config import NetConfig
 from histoweak.nets.histosegnet import HistoSegNet, HistoSegNetConfig
@@ -35,6 +36,7 @@ NETS: dict[str, NetKind] = {
     "suppressed-classifier": NetKind(SuppressedNetConfig, SuppressedClassifier),
     "refiner": NetKind(RefinerNetConfig, CamClassifier),
     "histosegnet": NetKind(HistoSegNetConfig, HistoSegNet),
+    "boundary": NetKind(BoundaryNetConfig, BoundaryNet),
 }
 
 

@@ -1,0 +1,165 @@
+"""Stage `walk`: the scores of every training frame after a random walk that boundaries stop."""
+
+import json
+import shutil
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+
+from histoweak.classes import ClassSet
+from histoweak.config import StrictConfig
+from histoweak.data.frames import Frame, FrameStore
+from histoweak.errors import ConfigError
+from histoweak.inference.model import TissueModel, load_model
+from histoweak.inference.tta import Tta
+from histoweak.pipeline import Stage, StageContext, atomic_write_text
+from histoweak.refine.random_walk import random_walk
+from histoweak.refine.threshold import among_allowed
+from histoweak.stages.pseudo_masks import allowed_classes
+from histoweak.stages.scores import read_patch_probs, read_scores, score_file, write_scores
+from histoweak.training.config import RuntimeConfig
+
+UInt8 = npt.NDArray[np.uint8]
+Scores = npt.NDArray[np.float32]
+Bool = npt.NDArray[np.bool_]
+
+LEAST = 1e-6
+"""Walked scores below this in all are rounding."""
+
+
+class WalkConfig(StrictConfig):
+    """The random walk.
+
+    Pixels closer than `radius` pixels of the boundary map exchange scores, with affinities to the
+    power `beta`, in `steps` steps. `damp` lets scores start weaker where a boundary is, for those
+    of boundary pixels are worth little. Boundaries are averaged over `tta` orientations.
+
+    `scale` is `classes` (scores sum to 1 over the classes again; for scores read as `posterior`)
+    or `image` (divided by the highest score of all classes in the image). `background` names a
+    class whose own map takes no part: it is where nothing else is. `gate` is the probability that
+    the classifier must give each class of a patch of several classes, null for no gate.
+    """
+
+    radius: int = Field(5, ge=2, le=20)
+    beta: float = Field(20.0, gt=0)
+    steps: int = Field(8, ge=0, le=4096)
+    tolerance: float = Field(1e-4, ge=0)
+    damp: bool = True
+    tta: Tta = "d4"
+    tile: int = Field(512, ge=32)
+    scale: Literal["classes", "image"] = "classes"
+    background: str | None = None
+    gate: float | None = Field(0.70, ge=0, le=1)
+
+
+def walk_stage(config: WalkConfig, runtime: RuntimeConfig, classes: ClassSet) -> Stage:
+    """Make the stage; its artefact has the form of that of the stage `scores`.
+
+    Raises:
+        ConfigError: `background` is none of the classes.
+    """
+    if config.background not in (None, *classes.names):
+        raise ConfigError(
+            f"walk.background = {config.background!r}",
+            expected=f"one of {list(classes.names)} or null",
+            remedy="Name a class of the data set, or set it to null",
+        )
+    inputs = ("frames", "scores", "boundary")
+    return Stage("walk", config, inputs, partial(_run, config, runtime))
+
+
+def _run(config: WalkConfig, runtime: RuntimeConfig, context: StageContext) -> None:
+    store, classes = FrameStore(context.inputs["frames"]), context.manifest.classes
+    source = context.inputs["scores"]
+    stride = json.loads((source / "scores.json").read_text())["stride"]
+    patch_probs = read_patch_probs(source / "patch_probs.csv")
+    model = load_model(context.inputs["boundary"] / "model", device=runtime.torch_device())
+    frames = context.progress.track(enumerate(store.frames), len(store), "walking")
+    for index, frame in frames:
+        boundary = boundary_map(model, store.image(index), None, config)
+        scores = to_grid(read_scores(source / score_file(index)), stride / model.stride, boundary)
+        own = np.array([patch_probs[index, w] for w in range(len(frame.boxes))], np.float32)
+        allowed = _on_grid(frame, own, config.gate, len(classes), model.stride, boundary)
+        walked = walk(scores, boundary, config, classes, allowed, str(model.device))
+        write_scores(context.out / score_file(index), walked)
+    shutil.copyfile(source / "patch_probs.csv", context.out / "patch_probs.csv")
+    atomic_write_text(context.out / "scores.json", json.dumps({"stride": model.stride}))
+
+
+def boundary_map(model: TissueModel, image: UInt8, mpp: float | None, config: WalkConfig) -> Scores:
+    """(h, w) boundary of an image in [0, 1]; orientations are averaged before the sigmoid."""
+    logits = model.maps(image, mpp, tta=config.tta, tile=config.tile)[0]
+    return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
+
+
+def to_grid(scores: Scores, zoom: float, boundary: Scores) -> Scores:
+    """Scores (K, h', w') on the grid of a boundary map (h, w), `zoom` times finer."""
+    size = [max(1, round(cells * zoom)) for cells in scores.shape[1:]]
+    fine = F.interpolate(torch.from_numpy(scores)[None], size, mode="bilinear")[0].numpy()
+    missing = [(0, max(0, want - has)) for want, has in zip(boundary.shape, size, strict=True)]
+    padded = np.pad(fine, [(0, 0), *missing], mode="edge")
+    return np.asarray(padded[:, : boundary.shape[0], : boundary.shape[1]])
+
+
+def _on_grid(
+    frame: Frame, probs: Scores, gate: float | None, n_classes: int, stride: int, boundary: Scores
+) -> Bool:
+    """(K, h, w) classes that labels allow at the centre of each cell."""
+    allowed = allowed_classes(frame, probs, gate, n_classes)
+    centres = [
+        np.minimum(np.arange(cells) * stride + stride // 2, length - 1)
+        for cells, length in zip(boundary.shape, allowed.shape[1:], strict=True)
+    ]
+    return np.asarray(allowed[:, centres[0]][:, :, centres[1]])
+
+
+def walk(
+    scores: Scores,
+    boundary: Scores,
+    config: WalkConfig,
+    classes: ClassSet,
+    allowed: Bool | None = None,
+    device: str = "cpu",
+) -> Scores:
+    """Let the scores of one image walk.
+
+    Args:
+        scores: (K, h, w) in [0, 1].
+        boundary: (h, w) in [0, 1].
+        config: how.
+        classes: names `config.background`.
+        allowed: (K, h, w) classes that labels allow; None where there are no labels.
+        device: where to compute.
+
+    Returns:
+        (K, h, w) in [0, 1].
+    """
+    if config.background is not None:
+        scores = scores.copy()
+        scores[classes.names.index(config.background)] = 0
+    if allowed is not None:
+        shared = config.scale == "classes"
+        scores = among_allowed(scores, allowed) if shared else np.where(allowed, scores, 0)
+    start = scores * (1 - boundary) if config.damp else scores
+    maps, wall = (torch.from_numpy(np.asarray(v, np.float32)).to(device) for v in (start, boundary))
+    moved = random_walk(
+        maps[None],
+        wall[None],
+        radius=config.radius,
+        beta=config.beta,
+        steps=config.steps,
+        tolerance=config.tolerance,
+    )[0]
+    # Long walks are sums of terms of both signs: rounding may leave a hair below 0.
+    walked = moved.clamp(min=0).cpu().numpy()
+    if config.scale == "image":
+        return np.asarray(walked / max(float(walked.max()), LEAST), np.float32)
+    total = walked.sum(axis=0)
+    # Where a boundary lets nothing through and nothing start, the scores stay as they were.
+    shares = np.where(total > LEAST, walked / np.maximum(total, LEAST), scores)
+    return np.asarray(shares, np.float32).clip(0, 1)
