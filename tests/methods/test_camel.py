@@ -19,7 +19,8 @@ def test_a_cascade_adds_coarse_instances_to_the_patches(phantom: Path, tmp_path:
     cascade = {"cmil": {**TINY["camel"]["cmil"], **coarse}, "bags": {"threshold": 0.0}}
     settings = write_settings(tmp_path / "tiny.yaml", {**TINY["camel"], "cascade": cascade})
     out = tmp_path / "run"
-    ended = program.run("run", "camel", "--data", phantom, "--out", out, "--config", settings)
+    words = ("run", "camel", "--data", phantom, "--out", out, "--config", settings)
+    ended = program.run(*words, "--select", "val-label")
     assert ended.code == 0, ended
     names = [stage["name"] for stage in json.loads((out / "run.json").read_text())["stages"]]
     assert names[1:7] == [

@@ -1,11 +1,16 @@
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
 from torch import nn
 
+from histoweak.classes import ClassSet
+from histoweak.data.frames import Frame
 from histoweak.errors import ConfigError
+from histoweak.inference.model import TissueModel
 from histoweak.nets.instances import InstanceNet, InstanceNetConfig
+from histoweak.stages.scores import window_probs
 
 
 def network(norm="group", stride=16):
@@ -41,3 +46,16 @@ def test_wrong_sizes_and_names():
             InstanceNetConfig(side=side, strides=(stride,))
     with pytest.raises(ConfigError, match="resnet1"):
         InstanceNet(InstanceNetConfig(encoder="resnet1"), 2)
+
+
+def test_an_image_is_what_its_strongest_instance_is():
+    net = InstanceNetConfig(encoder="test_resnet", side=32, strides=(16,))
+    model = TissueModel(network(), net, ClassSet(("a", "b", "c")))
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    strongest = torch.from_numpy(model.maps(image)).amax((1, 2)).sigmoid()
+    np.testing.assert_allclose(model.patch_probs(image), strongest, atol=1e-5)
+    window = ((16.0, 16.0, 48.0, 48.0),)
+    frame = Frame("a", "p", "s", "train", 64, 96, 0, None, window, ((1, 0, 1),), ("a.png",))
+    inside = torch.from_numpy(model.maps(image))[:, 1:3, 1:3].amax((1, 2)).sigmoid()
+    found = window_probs(model, model.maps(image), frame, image)[0]
+    np.testing.assert_allclose(found, inside, atol=1e-5)

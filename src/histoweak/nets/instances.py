@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from histoweak.nets.config import MapsNetConfig
 from histoweak.nets.encoders import whole_timm
 from histoweak.nets.normalise import Normalise
+from histoweak.nets.pooled import PooledNetwork
 
 AT_ONCE = 256
 """Instances that go through the network together, so that large images stay within memory."""
@@ -41,8 +42,8 @@ class InstanceNetConfig(MapsNetConfig):
         return self
 
 
-class InstanceNet(nn.Module):
-    """An encoder with one logit per class.
+class InstanceNet(PooledNetwork):
+    """An encoder with one logit per class; an image is what its strongest instance is.
 
     Args:
         config: which network.
@@ -52,6 +53,9 @@ class InstanceNet(nn.Module):
         ConfigError: timm knows no such architecture.
         WeightsError: the weights cannot be had or do not fit.
     """
+
+    pooling = "max"
+    pools_maps = True
 
     def __init__(self, config: InstanceNetConfig, n_classes: int) -> None:
         super().__init__()
@@ -67,7 +71,19 @@ class InstanceNet(nn.Module):
         logits: Tensor = self.head(self.encoder(self.normalise(instances)))
         return logits
 
-    def forward(self, images: Tensor) -> Tensor:
+    def maps(self, activations: Tensor) -> Tensor:
+        """The logits of the instances as they are."""
+        return activations
+
+    def pooled_map(self, activations: Tensor) -> Tensor:
+        """The logits of the instances as they are."""
+        return activations
+
+    def logits(self, pooled: Tensor) -> Tensor:
+        """The strongest logit of each class as it is."""
+        return pooled
+
+    def activations(self, images: Tensor) -> Tensor:
         """Return logits (B, K, H / stride, W / stride) of instances around every stride's centre.
 
         Beyond the border the image is repeated.

@@ -16,10 +16,12 @@ Pooling = Literal["max", "mean"]
 class PooledNetwork(nn.Module, ABC):
     """A network of class maps that brings its own pooling along.
 
-    `forward` returns the maps (B, K, h, w) like that of every network of maps.
+    `forward` returns the maps (B, K, h, w) like that of every network of maps. `pools_maps` says
+    that what is pooled are the maps themselves, so that they tell the logits of any window.
     """
 
     pooling: Pooling
+    pools_maps: bool = False
 
     @abstractmethod
     def activations(self, images: Tensor) -> Tensor:

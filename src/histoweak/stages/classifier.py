@@ -30,7 +30,7 @@ from histoweak.objectives.evidence import (
     window_cells,
 )
 from histoweak.pipeline import Stage, StageContext, is_leader
-from histoweak.stages.labels import label_scores
+from histoweak.stages.labels import label_scores, mean_precision
 from histoweak.stages.model_folder import keep_model
 from histoweak.training.config import FitConfig, RuntimeConfig
 from histoweak.training.fit import fit, seeded
@@ -107,8 +107,7 @@ def _run(config: MapsClassifierConfig, runtime: RuntimeConfig, context: StageCon
 
     def score(candidate: nn.Module) -> float:
         model = TissueModel(candidate, config.net, classes, mpp, exclusive=exclusive)
-        figures = label_scores(model, records)["classes"].values()
-        return float(np.mean([c["average_precision"] or 0.0 for c in figures]))
+        return mean_precision(model, records)
 
     trained = fit(
         network,

@@ -31,6 +31,7 @@ from histoweak.objectives.classification import class_weights
 from histoweak.objectives.mil import Criterion, answer_loss, answers, choose
 from histoweak.pipeline import Stage, StageContext, is_leader
 from histoweak.stages.classifier import MULTIPLE, usual_window
+from histoweak.stages.labels import mean_precision
 from histoweak.stages.model_folder import keep_model
 from histoweak.training.config import FitConfig, RuntimeConfig
 from histoweak.training.fit import fit, seeded
@@ -80,10 +81,7 @@ FIRST = Round()
 
 
 class CmilConfig(StrictConfig):
-    """Training of an instance classifier by one criterion.
-
-    `fit.select` beyond `last` is not offered: the criterion has no figure of its own to select by.
-    """
+    """Training of an instance classifier by one criterion."""
 
     net: InstanceNetConfig = InstanceNetConfig()
     bags: BagConfig = BagConfig()
@@ -131,6 +129,11 @@ def _run(
         assert isinstance(network, InstanceNet)  # noqa: S101 - for type checkers
         return {"loss": bags.loss(network, images, batch, criterion, weights)}
 
+    mpp, records = store.frames[0].mpp, context.manifest.split("val")
+
+    def score(candidate: nn.Module) -> float:
+        return mean_precision(TissueModel(candidate, config.net, classes, mpp), records)
+
     trained = fit(
         network,
         objective,
@@ -139,10 +142,10 @@ def _run(
         runtime,
         context,
         description=f"training instances by {criterion}",
+        score=score,
     )
     if is_leader():
-        model = TissueModel(trained, config.net, classes, store.frames[0].mpp)
-        keep_model(model, context.out)
+        keep_model(TissueModel(trained, config.net, classes, mpp), context.out)
 
 
 def label_weights(store: FrameStore) -> Tensor:

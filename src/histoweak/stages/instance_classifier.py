@@ -22,6 +22,7 @@ from histoweak.objectives.mil import known_loss
 from histoweak.pipeline import Stage, StageContext, is_leader
 from histoweak.stages.classifier import MULTIPLE, usual_window
 from histoweak.stages.cmil import FIRST, BagConfig, Bags, Round, label_weights
+from histoweak.stages.labels import mean_precision
 from histoweak.stages.model_folder import keep_model
 from histoweak.training.config import FitConfig, RuntimeConfig
 from histoweak.training.fit import fit, seeded
@@ -91,6 +92,11 @@ def _run(setting: _Setting, runtime: RuntimeConfig, chosen: str, context: StageC
             losses["loss"] = losses["loss"] + config.image_level * losses["images"]
         return losses
 
+    mpp, records = windows.frames[0].mpp, context.manifest.split("val")
+
+    def score(candidate: nn.Module) -> float:
+        return mean_precision(TissueModel(candidate, net, classes, mpp), records)
+
     trained = fit(
         network,
         objective,
@@ -99,10 +105,10 @@ def _run(setting: _Setting, runtime: RuntimeConfig, chosen: str, context: StageC
         runtime,
         context,
         description="training on agreed instances",
+        score=score,
     )
     if is_leader():
-        model = TissueModel(trained, net, classes, windows.frames[0].mpp)
-        keep_model(model, context.out)
+        keep_model(TissueModel(trained, net, classes, mpp), context.out)
 
 
 def _crops(setting: _Setting, store: FrameStore, size: int, context: StageContext) -> CropDataset:

@@ -24,6 +24,15 @@ def label_scores(model: TissueModel, records: Sequence[Record]) -> dict[str, Any
     return scores.to_dict(model.classes.names)
 
 
+def mean_precision(model: TissueModel, records: Sequence[Record]) -> float:
+    """Mean average precision over the classes, by which checkpoints of classifiers are chosen.
+
+    Args: as in `label_scores`.
+    """
+    figures = label_scores(model, records)["classes"].values()
+    return float(np.mean([c["average_precision"] or 0.0 for c in figures]))
+
+
 def label_probs(
     model: TissueModel, records: Iterable[Record]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:

@@ -20,7 +20,7 @@ from histoweak.inference.model import TissueModel, load_model
 from histoweak.inference.multiscale import ScalesConfig, scaled_maps
 from histoweak.inference.tta import Tta
 from histoweak.nets.pooled import PooledNetwork
-from histoweak.objectives.pooling import box_mean
+from histoweak.objectives.pooling import box_max, box_mean
 from histoweak.pipeline import Stage, StageContext
 from histoweak.training.config import RuntimeConfig
 
@@ -102,13 +102,16 @@ def window_probs(
 ) -> npt.NDArray[np.float32]:
     """(N, K) class probabilities of the windows of a frame, from its maps.
 
-    A network that brings its own pooling along sees each window (of the image (H, W, 3)) anew.
+    A network that pools other features than its maps sees each window (of the image (H, W, 3))
+    anew.
     """
-    if isinstance(model.network, PooledNetwork):
+    pooled = isinstance(model.network, PooledNetwork)
+    if pooled and not model.network.pools_maps:
         places = [tuple(round(v) for v in box) for box in frame.boxes]
         return np.stack([model.patch_probs(image[y0:y1, x0:x1]) for x0, y0, x1, y1 in places])
     boxes = torch.tensor([(0.0, *box) for box in frame.boxes])
-    logits = box_mean(torch.from_numpy(maps)[None], boxes, (1 / model.stride, 1 / model.stride))
+    pool = box_max if pooled and model.network.pooling == "max" else box_mean
+    logits = pool(torch.from_numpy(maps)[None], boxes, (1 / model.stride, 1 / model.stride))
     probs: npt.NDArray[np.float32] = model.activate(logits).numpy()
     return probs
 
