@@ -12,6 +12,7 @@ from histoweak.training.config import OptimConfig
 from histoweak.training.optim import build_optimizer
 
 LEARNED, FIXED = {"kind": "learnable"}, {"kind": "fixed", "ratio": 0.55}
+RELU = {"kind": "fixed", "ratio": 1.0, "quantile": 1.0}
 
 
 def layers(network: torch.nn.Module) -> list[RegionSuppression]:
@@ -44,7 +45,7 @@ def test_320_pixels_give_maps_of_40_by_40() -> None:
 )
 def test_a_ratio_of_one_changes_nothing(encoder, strides, head) -> None:
     settings = {"encoder": encoder, "strides": strides, "head": head, "vgg_width": 0.05}
-    one = SuppressedNetConfig(**settings, suppression={"kind": "fixed", "ratio": 1.0})
+    one = SuppressedNetConfig(**settings, suppression=RELU)
     network = SuppressedClassifier(one, 3).eval()
     plain = CamClassifier(ClassifierNetConfig(**settings, vgg_head=one.vgg_head), 3).eval()
     plain.load_state_dict(network.state_dict())  # all other layers keep their names
@@ -56,11 +57,11 @@ def test_a_ratio_of_one_changes_nothing(encoder, strides, head) -> None:
 @pytest.mark.parametrize("kind", [LEARNED, FIXED])
 def test_stages_of_other_encoders_end_with_it(kind) -> None:
     config = SuppressedNetConfig(
-        encoder="resnet18", strides=(8, 16, 32), head="fused", suppression=kind
+        encoder="test_resnet", strides=(8, 16, 32), head="fused", suppression=kind
     )
     network = SuppressedClassifier(config, 4)
     channels = [layer.controller.shape[0] for layer in layers(network) if kind is LEARNED]
-    assert sorted(channels) == ([128, 128, 128, 256, 512] if kind is LEARNED else [])
+    assert sorted(channels) == ([48, 96, 128, 128, 192] if kind is LEARNED else [])
     assert len(layers(network)) == 5  # two in the head
     maps = network(torch.rand(2, 3, 64, 64))
     maps.square().sum().backward()

@@ -21,12 +21,13 @@ class SuppressionConfig(StrictConfig):
     """How far a channel may stand out; see `histoweak.cams.region_suppression`.
 
     `kind` is `learnable` (a ratio for each channel and image, from a controller) or `fixed` (the
-    same `ratio` for all). `quantile` of a channel's values is its peak: 1 takes the largest one.
+    same `ratio` for all). `quantile` of a channel's values is its peak: 1 takes the largest one, as
+    published, less than 1 makes a pen mark or speck of pigment count as little as its area.
     """
 
     kind: Literal["learnable", "fixed"] = "learnable"
     ratio: float = Field(0.55, gt=0)
-    quantile: float = Field(1.0, gt=0, le=1)
+    quantile: float = Field(0.995, gt=0, le=1)
 
 
 class RegionSuppression(nn.Module):
