@@ -59,8 +59,8 @@ TINY: dict[str, dict[str, Any]] = {
     "irn": {
         "classifier": {"net": {"encoder": "vgg16_bn", "vgg_width": 0.05}, "fit": FIT},
         "scores": {"tta": "none"},
-        "boundary": {"fit": FIT, "radius": 4},
-        "walk": {"tta": "none", "steps": 2},
+        "boundary": {"fit": FIT, "radius": 4, "displacement": True},
+        "walk": {"tta": "none", "steps": 2, "instances": True},
         "segmenter": SEGMENTER,
         "evaluation": EVALUATION,
     },

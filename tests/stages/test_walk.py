@@ -16,7 +16,13 @@ from histoweak.stages.boundary import _look, _warn_of_missing_pairs
 from histoweak.stages.scores import ScoresConfig
 from histoweak.stages.seeds import SeedsConfig, make_seeds, seeds_stage
 from histoweak.stages.view import Viewer
-from histoweak.stages.walk import WalkConfig, to_grid, walk, walk_stage
+from histoweak.stages.walk import to_grid, walk, walk_stage
+from histoweak.stages.walk_config import WalkConfig
+from histoweak.stages.walk_instances import (
+    walk_instances,
+    write_instance_table,
+    write_instances,
+)
 from histoweak.stages.walk_rung import walk_rung
 from tests.inference.models import CLASSES, classifier, picture
 
@@ -179,3 +185,29 @@ def test_recipes_differ_from_those_of_plain_cam_in_nothing_but_the_walk(recipe) 
     own, plain = read_recipe("irn", recipe), read_recipe("vgg-cam", recipe)
     added = {key: own.pop(key) for key in ("seeds", "boundary", "walk")}
     assert json.dumps(own) == json.dumps(plain) and added
+
+
+def test_instances_of_one_class_are_told_apart(tmp_path) -> None:
+    # Two objects of class 1 side by side on 20 x 40 cells: displacements point at their centres.
+    rows, columns = np.mgrid[:20, :40].astype(np.float32)
+    centre = np.where(columns < 20, 9.5, 29.5)
+    field = np.stack([9.5 - rows, centre - columns]).astype(np.float32)
+    start = np.zeros((2, 20, 40), np.float32)
+    start[1, 4:16, 3:17] = start[1, 4:16, 23:37] = 1.0
+    config = WalkConfig(steps=0, instances=True)
+    numbered, found = walk_instances(start, np.zeros((20, 40), np.float32), field, config)
+    assert found.tolist() == [[1, 1], [1, 1]]
+    assert ((numbered > 0) == (start[1] > 0)).all()
+    assert set(np.unique(numbered[:, :20])) == {0, 1} and set(np.unique(numbered[:, 20:])) == {0, 2}
+    listed = write_instances(tmp_path, 3, numbered, found)
+    assert [(row.frame, row.instance, row.cells) for row in listed] == [(3, 1, 168), (3, 2, 168)]
+    write_instance_table(tmp_path / "instances.csv", listed)
+    text = (tmp_path / "instances.csv").read_text().splitlines()
+    assert text == ["frame,instance,label,cells,score", "3,1,1,168,1.0", "3,2,1,168,1.0"]
+    nothing, none = walk_instances(start * 0, np.zeros((20, 40), np.float32), field, config)
+    assert not nothing.any() and not len(none)
+
+
+def test_instances_need_displacements() -> None:
+    with pytest.raises(ConfigError, match=r"boundary\.displacement"):
+        build(Config(walk=WalkConfig(instances=True)), TWO)

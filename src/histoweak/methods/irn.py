@@ -15,6 +15,7 @@ split is read anywhere: stages receive a manifest that has none.
 from collections.abc import Sequence
 
 from histoweak.classes import ClassSet
+from histoweak.errors import ConfigError
 from histoweak.methods.config import MethodConfig
 from histoweak.pipeline import Stage
 from histoweak.stages.boundary import BoundaryConfig, boundary_stage
@@ -25,7 +26,8 @@ from histoweak.stages.pseudo_masks import PseudoMaskConfig, pseudo_mask_stage
 from histoweak.stages.scores import ScoresConfig, scores_stage
 from histoweak.stages.seeds import SeedsConfig, seeds_stage
 from histoweak.stages.segmenter import SegmenterConfig, segmenter_stage
-from histoweak.stages.walk import WalkConfig, walk_stage
+from histoweak.stages.walk import walk_stage
+from histoweak.stages.walk_config import WalkConfig
 from histoweak.stages.walk_rung import walk_rung
 from histoweak.training.selection import selection_of
 
@@ -47,8 +49,15 @@ def build(config: Config, classes: ClassSet) -> Sequence[Stage]:
     """Return the stages in order.
 
     Raises:
-        ConfigError: a class that the settings name is none of the classes, or is missing.
+        ConfigError: a class that the settings name is none of the classes, or is missing; or
+            instances are asked for without displacements.
     """
+    if config.walk.instances and not config.boundary.displacement:
+        raise ConfigError(
+            "walk.instances without boundary.displacement",
+            expected="displacements, which tell the objects of a class apart",
+            remedy="Set boundary.displacement=true, or walk.instances=false",
+        )
     runtime = config.runtime
     return [
         frames_stage(config.frames),

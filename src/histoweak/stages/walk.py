@@ -3,25 +3,28 @@
 import json
 import shutil
 from functools import partial
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 
 from histoweak.classes import ClassSet
-from histoweak.config import StrictConfig
 from histoweak.data.frames import Frame, FrameStore
 from histoweak.errors import ConfigError
 from histoweak.inference.model import TissueModel, load_model
-from histoweak.inference.tta import Tta
 from histoweak.pipeline import Stage, StageContext, atomic_write_text
 from histoweak.refine.random_walk import random_walk
 from histoweak.refine.threshold import among_allowed
 from histoweak.stages.pseudo_masks import allowed_classes
 from histoweak.stages.scores import read_patch_probs, read_scores, score_file, write_scores
+from histoweak.stages.walk_config import WalkConfig
+from histoweak.stages.walk_instances import (
+    InstanceRow,
+    walk_instances,
+    write_instance_table,
+    write_instances,
+)
 from histoweak.training.config import RuntimeConfig
 
 UInt8 = npt.NDArray[np.uint8]
@@ -32,33 +35,11 @@ LEAST = 1e-6
 """Walked scores below this in all are rounding."""
 
 
-class WalkConfig(StrictConfig):
-    """The random walk.
-
-    Pixels closer than `radius` pixels of the boundary map exchange scores, with affinities to the
-    power `beta`, in `steps` steps. `damp` lets scores start weaker where a boundary is, for those
-    of boundary pixels are worth little. Boundaries are averaged over `tta` orientations.
-
-    `scale` is `classes` (scores sum to 1 over the classes again; for scores read as `posterior`)
-    or `image` (divided by the highest score of all classes in the image). `background` names a
-    class whose own map takes no part: it is where nothing else is. `gate` is the probability that
-    the classifier must give each class of a patch of several classes, null for no gate.
-    """
-
-    radius: int = Field(5, ge=2, le=20)
-    beta: float = Field(20.0, gt=0)
-    steps: int = Field(8, ge=0, le=4096)
-    tolerance: float = Field(1e-4, ge=0)
-    damp: bool = True
-    tta: Tta = "d4"
-    tile: int = Field(512, ge=32)
-    scale: Literal["classes", "image"] = "classes"
-    background: str | None = None
-    gate: float | None = Field(0.70, ge=0, le=1)
-
-
 def walk_stage(config: WalkConfig, runtime: RuntimeConfig, classes: ClassSet) -> Stage:
     """Make the stage; its artefact has the form of that of the stage `scores`.
+
+    With `instances` it also holds `instances/`, one 32-bit TIFF per frame at the stride of the
+    scores (0 = none), and `instances.csv` with a row for each.
 
     Raises:
         ConfigError: `background` is none of the classes.
@@ -80,6 +61,7 @@ def _run(config: WalkConfig, runtime: RuntimeConfig, context: StageContext) -> N
     patch_probs = read_patch_probs(source / "patch_probs.csv")
     model = load_model(context.inputs["boundary"] / "model", device=runtime.torch_device())
     frames = context.progress.track(enumerate(store.frames), len(store), "walking")
+    table: list[InstanceRow] = []
     for index, frame in frames:
         boundary = boundary_map(model, store.image(index), None, config)
         scores = to_grid(read_scores(source / score_file(index)), stride / model.stride, boundary)
@@ -87,6 +69,13 @@ def _run(config: WalkConfig, runtime: RuntimeConfig, context: StageContext) -> N
         allowed = _on_grid(frame, own, config.gate, len(classes), model.stride, boundary)
         walked = walk(scores, boundary, config, classes, allowed, str(model.device))
         write_scores(context.out / score_file(index), walked)
+        if config.instances:
+            start = _start(scores, boundary, config, classes, allowed)
+            field = model.maps(store.image(index), tile=config.tile)[1:]
+            found = walk_instances(start, boundary, field, config)
+            table += write_instances(context.out, index, *found)
+    if config.instances:
+        write_instance_table(context.out / "instances.csv", table)
     shutil.copyfile(source / "patch_probs.csv", context.out / "patch_probs.csv")
     atomic_write_text(context.out / "scores.json", json.dumps({"stride": model.stride}))
 
@@ -139,13 +128,7 @@ def walk(
     Returns:
         (K, h, w) in [0, 1].
     """
-    if config.background is not None:
-        scores = scores.copy()
-        scores[classes.names.index(config.background)] = 0
-    if allowed is not None:
-        shared = config.scale == "classes"
-        scores = among_allowed(scores, allowed) if shared else np.where(allowed, scores, 0)
-    start = scores * (1 - boundary) if config.damp else scores
+    start = _start(scores, boundary, config, classes, allowed)
     maps, wall = (torch.from_numpy(np.asarray(v, np.float32)).to(device) for v in (start, boundary))
     moved = random_walk(
         maps[None],
@@ -161,5 +144,19 @@ def walk(
         return np.asarray(walked / max(float(walked.max()), LEAST), np.float32)
     total = walked.sum(axis=0)
     # Where a boundary lets nothing through and nothing start, the scores stay as they were.
-    shares = np.where(total > LEAST, walked / np.maximum(total, LEAST), scores)
+    still = scores if allowed is None else among_allowed(scores, allowed)
+    shares = np.where(total > LEAST, walked / np.maximum(total, LEAST), still)
     return np.asarray(shares, np.float32).clip(0, 1)
+
+
+def _start(
+    scores: Scores, boundary: Scores, config: WalkConfig, classes: ClassSet, allowed: Bool | None
+) -> Scores:
+    """(K, h, w) that the walk begins with."""
+    if config.background is not None:
+        scores = scores.copy()
+        scores[classes.names.index(config.background)] = 0
+    if allowed is not None:
+        shared = config.scale == "classes"
+        scores = among_allowed(scores, allowed) if shared else np.where(allowed, scores, 0)
+    return np.asarray(scores * (1 - boundary) if config.damp else scores, np.float32)

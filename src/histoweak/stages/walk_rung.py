@@ -14,7 +14,8 @@ from histoweak.inference.model import load_model
 from histoweak.inference.resize import index_mask
 from histoweak.stages.evaluation import Predict, RungMaker
 from histoweak.stages.view import View
-from histoweak.stages.walk import WalkConfig, boundary_map, to_grid, walk
+from histoweak.stages.walk import boundary_map, to_grid, walk
+from histoweak.stages.walk_config import WalkConfig
 
 UInt8 = npt.NDArray[np.uint8]
 
