@@ -149,7 +149,10 @@ def test_training_goes_on_without_the_bad(
     hostile: dict[Path, bool], data: Path, tmp_path: Path
 ) -> None:
     manifest = Manifest.read(data)
-    paths = [path for path in hostile if str(path).isprintable()]
+    # All that are bad, and every third of the others: each costs a pass of the classifier.
+    printable = [path for path in hostile if str(path).isprintable()]
+    paths = [path for i, path in enumerate(printable) if not hostile[path] or i % 3 == 0]
+    assert len(paths) >= 190
     rows = [replace(r, labels=(1, 0, 0, 0), mpp=1.0) for r in records(paths)]
     table = data.with_name("hostile.csv")
     Manifest(manifest.classes, (*manifest.records, *rows)).write(table)
