@@ -21,8 +21,8 @@ PAGES = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")], key=lambda path: path.as_posix()
 )
 MADE = ("configuration", "recipes", "cli")
-OTHER_PROGRAMS = {"--logdir"}
-"""Options named in the documents that belong to other programs."""
+OTHER_PROGRAMS = {"--logdir", "--variant"}
+"""Options named in the documents that belong to other programs, or to scripts in benchmarks."""
 
 
 def _load(path: Path) -> ModuleType:
