@@ -10,6 +10,7 @@ import pytest
 from histoweak.classes import ClassSet
 from histoweak.errors import OutputError
 from histoweak.report import (
+    EvidenceCell,
     EvidenceTable,
     Gallery,
     LadderRow,
@@ -229,6 +230,27 @@ def test_a_ladder_may_have_any_number_of_steps_with_any_names():
         assert text.count(f"<bdi>{escape(row.name)}</bdi>") >= 3  # one row in each of the tables
     chart = re.search(r'aria-label="Mean IoU of each step[^"]*"', text)[0]
     assert chart.count("; ") == len(data.ladder) - 1
+
+
+def test_of_thousands_of_patients_the_worst_are_shown():
+    whole = report(size=32)
+    rows = [
+        PatientRow(f"image-{i:04d}", 1, (i * 7 % 3000) / 3000, (0.5,) * 4, whole.confusion)
+        for i in range(3000)
+    ]
+    cells = [
+        EvidenceCell(True, True, {f"image-{i:04d}": 1 for i in range(0, 3000, 2)}),
+        EvidenceCell(False, True, {f"image-{i:04d}": 1 for i in range(1, 3000, 2)}),
+    ]
+    data = _smallest(patients=rows, evidence=EvidenceTable(cells, "never"))
+    text = render(data)
+    assert len(text) < 2_000_000
+    assert "the 100 patients with the lowest mean IoU; 2900 others" in text
+    assert "the 100 patients with the fewest patches that are right in both; 2900 others" in text
+    section = text.partition('id="patients"')[2].partition("</section>")[0]
+    lowest = sorted(rows, key=lambda row: row.miou)[:100]
+    assert all(f"<bdi>{row.patient}</bdi>" in section for row in lowest)
+    assert section.count("<bdi>image-") == 100
 
 
 def test_pictures_of_charts_are_sound_and_named(page):

@@ -20,6 +20,9 @@ KINDS = (
     (False, False, "Wrong class, wrong evidence", (60, 60, 60)),
 )
 
+MOST_PATIENTS = 100
+"""Patients shown one by one: where every image counts as a patient there may be thousands."""
+
 
 @dataclass(frozen=True)
 class CellView:
@@ -34,7 +37,7 @@ class CellView:
 
 @dataclass(frozen=True)
 class EvidenceView:
-    """What the template shows of an `EvidenceTable`."""
+    """What the template shows of an `EvidenceTable`; `hidden` patients are not shown."""
 
     rule: str
     protocol: Protocol | None
@@ -42,6 +45,7 @@ class EvidenceView:
     total: int
     cells: tuple[CellView, ...]
     rows: tuple[tuple[str, tuple[int, ...], Markup], ...]
+    hidden: int
     spreads: tuple[tuple[str, Markup], ...]
 
 
@@ -52,6 +56,12 @@ def evidence_view(table: EvidenceTable) -> EvidenceView:
     total = sum(cell.patches for cell in cells)
     patients = sorted({patient for cell in cells for patient in cell.patients})
     counts = {p: tuple(cell.patients.get(p, 0) for cell in cells) for p in patients}
+    # Of too many patients those with the largest share of patches that are not right in both.
+    hidden = max(0, len(patients) - MOST_PATIENTS)
+    if hidden:
+        patients = sorted(patients, key=lambda p: counts[p][0] / max(1, sum(counts[p])))[
+            :MOST_PATIENTS
+        ]
     colors = [color for _, _, color in named]
     statistics = dict.fromkeys(name for cell in cells for name in cell.statistics)
     return EvidenceView(
@@ -70,6 +80,7 @@ def evidence_view(table: EvidenceTable) -> EvidenceView:
             for cell, name, color in named
         ),
         rows=tuple((p, counts[p], share_bar(p, counts[p], colors)) for p in patients),
+        hidden=hidden,
         spreads=tuple(
             (key, spreads(key, [(name, c, cell.statistics.get(key)) for cell, name, c in named]))
             for key in statistics

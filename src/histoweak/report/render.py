@@ -13,8 +13,8 @@ from histoweak.data.files import replacing
 from histoweak.export.png import SCORE_ANCHORS
 from histoweak.report import charts, lines
 from histoweak.report.colors import report_classes
-from histoweak.report.data import Curve, LadderRow, ReportData
-from histoweak.report.evidence import evidence_view
+from histoweak.report.data import Curve, LadderRow, PatientRow, ReportData
+from histoweak.report.evidence import MOST_PATIENTS, evidence_view
 from histoweak.report.gallery import gallery_view
 from histoweak.report.measures import MeasureTable
 from histoweak.report.protocol import Protocol
@@ -32,12 +32,18 @@ FURTHER = (
 
 
 def render(data: ReportData) -> str:
-    """The report as one HTML page with nothing outside itself; equal data give equal pages."""
-    data = replace(data, classes=report_classes(own := data.classes))
+    """The report as one HTML page with nothing outside itself; equal data give equal pages.
+
+    Of more than `MOST_PATIENTS` patients those with the lowest mean IoU are shown.
+    """
+    hidden = max(0, len(data.patients) - MOST_PATIENTS)
+    own, shown = data.classes, _worst(data.patients) if hidden else data.patients
+    data = replace(data, classes=report_classes(own), patients=shown)
     template = environment().get_template("report.html.j2")
     return template.render(
         data=data,
         replaced_colors=data.classes.colors != own.colors,
+        hidden_patients=hidden,
         signs=[_sign(i, data.classes) for i in range(len(data.classes))],
         headline=_headline(data.ladder),
         ladder_chart=_ladder_chart(data),
@@ -80,6 +86,15 @@ def environment() -> Environment:
     made.tests["scalars"] = _all_scalars
     made.globals.update(charts=charts)
     return made
+
+
+def _worst(rows: Sequence[PatientRow]) -> list[PatientRow]:
+    """The patients with the lowest mean IoU; those without any come last."""
+
+    def order(row: PatientRow) -> float:
+        return row.miou if row.miou is not None and known(row.miou) else 2.0
+
+    return sorted(rows, key=order)[:MOST_PATIENTS]
 
 
 def _sign(index: int, classes: ClassSet) -> Markup:
