@@ -4,17 +4,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def multilabel_loss(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
+def multilabel_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
     """Mean binary cross entropy over windows and classes.
 
     Args:
         logits: (N, K).
         labels: (N, K) in {0, 1}.
-        class_weights: (K,) weights, or None.
+        weights: (K,) of the classes or (N, 1) of the windows, or None.
     """
     if not len(logits):
         return logits.sum() * 0
-    return F.binary_cross_entropy_with_logits(logits, labels, weight=class_weights)
+    return F.binary_cross_entropy_with_logits(logits, labels, weight=weights)
 
 
 def single_label_loss(

@@ -17,6 +17,8 @@ from histoweak.data.frames import FrameStore
 from histoweak.data.manifest import Record
 from histoweak.errors import ManifestError
 from histoweak.inference.evaluate import evaluate_model
+from histoweak.inference.gate import Gate
+from histoweak.inference.gating import GateRule
 from histoweak.inference.model import TissueModel
 from histoweak.metrics.scores import miou_present
 from histoweak.nets.segmenters import Segmenter, SegmenterNetConfig
@@ -127,11 +129,14 @@ class PngMasks:
         return self._kept[index]
 
 
-def validation_score(model: TissueModel, records: Sequence[Record], select: Select) -> float:
+def validation_score(
+    model: TissueModel, records: Sequence[Record], select: Select, gate: Gate = "none"
+) -> float:
     """Score a segmenter on the validation split.
 
-    `val-mask`: mIoU against masks. `val-label`: a patch is taken to contain the classes that the
-    prediction gives more than 5 % of it; the score is the mean agreement with the labels.
+    `val-mask`: mIoU against masks, with `gate` (`none` or `truth`). `val-label`: a patch is taken
+    to contain the classes that the prediction gives more than 5 % of it; the score is the mean
+    agreement with the labels.
 
     Raises:
         ManifestError: the split lacks what the choice needs.
@@ -143,7 +148,7 @@ def validation_score(model: TissueModel, records: Sequence[Record], select: Sele
             remedy=f"Add them, or use another choice than select={select}",
         )
     if select == "val-mask":
-        return float(miou_present(evaluate_model(model, needed).total))
+        return float(miou_present(evaluate_model(model, needed, gate=GateRule(gate)).total))
     agreement = []
     for record in needed:
         areas = model.predict_record(record).areas()

@@ -15,6 +15,7 @@ from pydantic import Field
 from histoweak.classes import IGNORE_INDEX
 from histoweak.config import StrictConfig
 from histoweak.data.frames import FrameStore
+from histoweak.errors import ConfigError
 from histoweak.export.png import write_index_png
 from histoweak.inference.model import load_model
 from histoweak.inference.tta import Tta
@@ -41,13 +42,34 @@ class TeacherConfig(StrictConfig):
     white: WhiteConfig | None = WhiteConfig()
 
 
-def teacher_stage(config: TeacherConfig, runtime: RuntimeConfig) -> Stage:
-    """Make the stage; its artefact holds one index PNG per frame."""
-    inputs = ("frames", "pseudo-masks", "segmenter")
-    return Stage("teacher-masks", config, inputs, partial(_run, config, runtime))
+def teacher_stage(
+    config: TeacherConfig, runtime: RuntimeConfig, *, first: str | None = "pseudo-masks"
+) -> Stage:
+    """Make the stage; its artefact holds one index PNG per frame.
+
+    Args:
+        config: its settings.
+        runtime: device.
+        first: the stage whose masks the teacher has learned from; None where it has learned from
+            none, so that there is nothing to agree with.
+
+    Raises:
+        ConfigError: `combine` is `agree` without first masks.
+    """
+    if first is None and config.combine == "agree":
+        raise ConfigError(
+            "combine=agree without masks to agree with",
+            where="teacher",
+            expected="combine=teacher",
+            remedy="The teacher of this method has learned from no pseudo-masks",
+        )
+    inputs = ("frames", *([first] if first else []), "segmenter")
+    return Stage("teacher-masks", config, inputs, partial(_run, config, runtime, first))
 
 
-def _run(config: TeacherConfig, runtime: RuntimeConfig, context: StageContext) -> None:
+def _run(
+    config: TeacherConfig, runtime: RuntimeConfig, first: str | None, context: StageContext
+) -> None:
     store = FrameStore(context.inputs["frames"])
     classes = context.manifest.classes
     model = load_model(context.inputs["segmenter"] / "model", device=runtime.torch_device())
@@ -57,9 +79,9 @@ def _run(config: TeacherConfig, runtime: RuntimeConfig, context: StageContext) -
         no_gate = np.zeros((len(frame.boxes), len(classes)), np.float32)
         allowed = allowed_classes(frame, no_gate, None, len(classes))
         mask = teach(probs, allowed, config.threshold)
-        if config.combine == "agree":
-            first = np.asarray(Image.open(context.inputs["pseudo-masks"] / mask_file(index)))
-            mask[(first != IGNORE_INDEX) & (first != mask)] = IGNORE_INDEX
+        if first is not None and config.combine == "agree":
+            known = np.asarray(Image.open(context.inputs[first] / mask_file(index)))
+            mask[(known != IGNORE_INDEX) & (known != mask)] = IGNORE_INDEX
         if config.white is not None:
             white = white_mask(store.image(index), config.white)
             mask[white] = classes.white_index

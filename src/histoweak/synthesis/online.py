@@ -1,0 +1,103 @@
+"""Synthetic images for one training step, made anew each time and judged by the discriminators.
+
+Fang et al. (HisynSeg, IEEE TMI 2025) synthesise until a fixed number of images has passed the
+image filter, save them, and train on those. Here every step draws its own: no image is seen twice,
+nothing lies on disk, and what a step draws follows from its generator alone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from histoweak.config import StrictConfig
+from histoweak.synthesis.authenticity import accepted, authenticity_weights, p_real
+from histoweak.synthesis.both import Kind, count_kinds, synthesise_kind
+from histoweak.synthesis.cache import PatchCache
+from histoweak.synthesis.config import SynthesisConfig
+
+
+class FilterConfig(StrictConfig):
+    """What the discriminators' word is used for.
+
+    `weight`: all images are kept and count in proportion to their probability of being real, those
+    of one kind among each other. `hard`: only images above `threshold` are taken; after `rounds`
+    times as many candidates as are wanted, the likeliest fill up what is missing.
+    """
+
+    mode: Literal["hard", "weight"] = "weight"
+    threshold: float = Field(0.5, gt=0, lt=1)
+    rounds: int = Field(4, ge=1)
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """Images (n, 3, S, S) uint8, masks (n, S, S) uint8, weights (n,) of mean 1."""
+
+    images: Tensor
+    masks: Tensor
+    weights: Tensor
+
+
+class OnlineSynthesis:
+    """Draws the synthetic part of a training step.
+
+    Args:
+        cache: single-class patches.
+        size: side of the images in pixels.
+        config: how images are made.
+        rule: what the discriminators' word is used for.
+        judges: discriminators by the kind of image that they judge, in eval mode; images of
+            other kinds are taken as they are.
+    """
+
+    def __init__(
+        self,
+        cache: PatchCache,
+        size: int,
+        config: SynthesisConfig,
+        rule: FilterConfig | None = None,
+        judges: Mapping[Kind, nn.Module] | None = None,
+    ) -> None:
+        self.cache, self.size, self.config = cache, size, config
+        self.rule, self.judges = rule or FilterConfig(), dict(judges or {})
+
+    @torch.no_grad()
+    def __call__(
+        self, n: int, generator: torch.Generator, device: torch.device | None = None
+    ) -> Synthetic:
+        """Make n images.
+
+        Args:
+            n: their number.
+            generator: decides everything.
+            device: where to make them, and where patches and discriminators stay from then on;
+                None leaves them where they are.
+        """
+        if device is not None and device != self.cache.device:
+            self.cache = self.cache.to(device)
+            self.judges = {kind: judge.to(device) for kind, judge in self.judges.items()}
+        counts = count_kinds(n, self.config, generator)
+        parts = [self._of_kind(kind, count, generator) for kind, count in counts.items() if count]
+        images, masks, weights = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+        return Synthetic(images, masks, weights)
+
+    def _of_kind(
+        self, kind: Kind, n: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        def make(count: int) -> tuple[Tensor, Tensor]:
+            return synthesise_kind(self.cache, kind, count, self.size, self.config, generator)
+
+        judge, rule = self.judges.get(kind), self.rule
+        if judge is not None and rule.mode == "hard":
+            images, masks, _ = accepted(
+                make, judge, n, threshold=rule.threshold, rounds=rule.rounds
+            )
+            return images, masks, torch.ones(n, device=images.device)
+        images, masks = make(n)
+        if judge is None:
+            return images, masks, torch.ones(n, device=images.device)
+        return images, masks, authenticity_weights(p_real(judge, images))

@@ -1,0 +1,90 @@
+import pytest
+import torch
+from torch import Tensor, nn
+
+from histoweak.synthesis.bezier import bezier
+from histoweak.synthesis.config import SynthesisConfig
+from histoweak.synthesis.mosaic import mosaic
+from histoweak.synthesis.online import FilterConfig, OnlineSynthesis
+from tests.synthesis.fake import plain_cache, seeded
+
+CONFIG = SynthesisConfig()
+
+
+class Brightness(nn.Module):
+    """A judge by the mean grey of an image: P(real) is `slope` times as steep about `middle`."""
+
+    def __init__(self, middle: float, slope: float = 200.0) -> None:
+        super().__init__()
+        self.middle, self.slope = middle, slope
+        self.seen = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.seen += len(images)
+        real = self.slope * (images.mean((1, 2, 3)) - self.middle)
+        return torch.stack([torch.zeros_like(real), real], dim=1)
+
+
+def probability(judge: nn.Module, images: Tensor) -> Tensor:
+    return judge(images.float() / 255).softmax(dim=1)[:, 1]
+
+
+def test_half_are_mosaics_and_half_are_blobs_and_all_count_alike() -> None:
+    cache = plain_cache((3, 4, 5))
+    made = OnlineSynthesis(cache, 48, CONFIG)(6, seeded(1))
+    generator = seeded(1)
+    torch.rand(1, generator=generator)  # decides on what is left over of the halves
+    parts = [make(cache, 3, 48, settings, generator)
+             for make, settings in ((mosaic, CONFIG.mosaic), (bezier, CONFIG.bezier))]  # fmt: skip
+    assert torch.equal(made.images, torch.cat([images for images, _ in parts]))
+    assert torch.equal(made.masks, torch.cat([masks for _, masks in parts]))
+    assert torch.equal(made.weights, torch.ones(6))
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_either_kind_can_be_switched_off(share) -> None:
+    config = CONFIG.model_copy(update={"mosaic_share": share})
+    judge = Brightness(0.3)
+    kinds = {"bezier": judge} if share else {"mosaic": judge}
+    OnlineSynthesis(plain_cache((3, 4)), 32, config, judges=kinds)(3, seeded())
+    assert judge.seen == 0
+
+
+def test_a_step_draws_the_same_whatever_was_drawn_before() -> None:
+    synthesis = OnlineSynthesis(plain_cache((3, 4, 5)), 48, CONFIG)
+    first = synthesis(4, seeded(7))
+    synthesis(5, seeded(8))
+    again = synthesis(4, seeded(7))
+    assert torch.equal(first.images, again.images) and torch.equal(first.masks, again.masks)
+    assert not torch.equal(first.masks, synthesis(4, seeded(9)).masks)
+
+
+def test_weights_are_p_real_among_images_of_a_kind() -> None:
+    judge = Brightness(0.25, slope=20)
+    synthesis = OnlineSynthesis(plain_cache((3, 4, 5)), 48, CONFIG, judges={"mosaic": judge})
+    made = synthesis(8, seeded(2))
+    real = probability(judge, made.images[:4])
+    assert real.std() > 0.01
+    torch.testing.assert_close(made.weights[:4], real / real.mean())
+    assert torch.equal(made.weights[4:], torch.ones(4))
+
+
+def test_the_hard_filter_takes_none_that_looks_made() -> None:
+    judge = Brightness(0.25)
+    rule = FilterConfig(mode="hard", rounds=50)
+    judges = {"mosaic": judge, "bezier": judge}
+    plain = OnlineSynthesis(plain_cache((3, 4, 5)), 48, CONFIG)(8, seeded(3))
+    assert (probability(judge, plain.images) < 0.5).any()
+    made = OnlineSynthesis(plain_cache((3, 4, 5)), 48, CONFIG, rule, judges)(8, seeded(3))
+    assert (probability(judge, made.images) > 0.5).all()
+    # Images and masks still belong together: one grey per class.
+    means = [made.images[:, 0][made.masks == k].float().median() for k in range(3)]
+    assert means == [40, 60, 80]
+
+
+def test_a_filter_that_accepts_nothing_ends_after_its_rounds() -> None:
+    judge = Brightness(10.0)
+    rule = FilterConfig(mode="hard", rounds=3)
+    config = CONFIG.model_copy(update={"mosaic_share": 1.0})
+    made = OnlineSynthesis(plain_cache((3, 4)), 32, config, rule, {"mosaic": judge})(5, seeded())
+    assert len(made.images) == 5 and judge.seen == 15
