@@ -64,6 +64,12 @@ TINY: dict[str, dict[str, Any]] = {
         "segmenter": SEGMENTER,
         "evaluation": EVALUATION,
     },
+    "hisynseg": {
+        "synthesis": {"side": 32},
+        "authenticity": {"net": {"width": 0.1}, "fit": FIT, "crop": 64, "judged": 4},
+        "segmenter": {**SEGMENTER, "fit": {**FIT, "batch": 2}},
+        "evaluation": EVALUATION,
+    },
     "supervised": {"segmenter": SEGMENTER, "evaluation": EVALUATION},
 }
 """Settings of each method that train in about a second; values are never to be quoted."""

@@ -75,6 +75,11 @@ METHODS: dict[str, MethodSpec] = {
         paper="Ahn, Cho & Kwak, CVPR 2019 (IRNet)",
         module="histoweak.methods.irn",
     ),
+    "hisynseg": MethodSpec(
+        title="Synthetic images from single-class patches, consistency on real ones",
+        paper="Fang et al., IEEE Transactions on Medical Imaging 2025",
+        module="histoweak.methods.hisynseg",
+    ),
     "supervised": MethodSpec(
         title="Upper bound: the same segmenter, trained on true masks",
         paper="Chen et al., ECCV 2018 (DeepLabV3+)",

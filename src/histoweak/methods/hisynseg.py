@@ -1,0 +1,108 @@
+"""HisynSeg: synthesise masked training images from single-class patches.
+
+    patches + labels -> frames -> [authenticity ->] segmenter
+                                  [-> teacher-masks -> segmenter-2]
+
+Fang et al., "HisynSeg: weakly-supervised histopathological image segmentation via image-mixing
+synthesis and consistency regularization" (IEEE TMI 2025). A patch whose label names one class has a
+known mask. Such patches are mixed into images with exact masks, from which DeepLabV3+ learns as if
+it were fully supervised; real patches of several classes add a classification loss on a CAM and
+the agreement of decoder and CAM. No mask of the training split is read anywhere.
+"""
+
+from collections.abc import Sequence
+
+from pydantic import Field
+
+from histoweak.classes import ClassSet
+from histoweak.config import StrictConfig
+from histoweak.methods.config import MethodConfig
+from histoweak.pipeline import Stage
+from histoweak.stages.authenticity import AuthenticityConfig, authenticity_stage
+from histoweak.stages.evaluation import evaluation_stage
+from histoweak.stages.frames import FramesConfig, frames_stage
+from histoweak.stages.synthetic_segmenter import (
+    SyntheticSegmenterConfig,
+    synthetic_segmenter_stage,
+)
+from histoweak.stages.teacher_masks import TeacherConfig, teacher_stage
+from histoweak.synthesis.both import Kind
+from histoweak.synthesis.config import SynthesisConfig
+from histoweak.training.selection import selection_of
+
+
+class RoundTwoConfig(StrictConfig):
+    """One more round: the segmenter labels the training frames, and a second one learns them.
+
+    The second one learns from those masks and from synthetic images; it needs no consistency.
+    """
+
+    teacher: TeacherConfig = TeacherConfig()
+    segmenter: SyntheticSegmenterConfig = SyntheticSegmenterConfig()
+
+
+class Config(MethodConfig):
+    """All settings of the method; `authenticity` (the filter) and `round_two` are null for none.
+
+    `filter_vertices` is the number of vertices of the blobs that the filter learns from, null for
+    as many as those have that it judges.
+    """
+
+    frames: FramesConfig = FramesConfig()
+    synthesis: SynthesisConfig = SynthesisConfig()
+    authenticity: AuthenticityConfig | None = AuthenticityConfig()
+    filter_vertices: int | None = Field(None, ge=3, le=64)
+    segmenter: SyntheticSegmenterConfig = SyntheticSegmenterConfig()
+    round_two: RoundTwoConfig | None = None
+
+
+def build(config: Config, classes: ClassSet) -> Sequence[Stage]:
+    """Return the stages in order.
+
+    Raises:
+        ConfigError: settings of the second round contradict each other.
+    """
+    runtime, made = config.runtime, config.synthesis
+    judges = filter_stages(config)
+    judged = list(judges)
+    stages = [frames_stage(config.frames), *judges.values()]
+    stages.append(synthetic_segmenter_stage(config.segmenter, made, runtime, judged=judged))
+    if config.round_two is not None:
+        round_two = config.round_two
+        stages += [
+            teacher_stage(round_two.teacher, runtime, first=None),
+            synthetic_segmenter_stage(
+                round_two.segmenter,
+                made,
+                runtime,
+                judged=judged,
+                masks="teacher-masks",
+                name="segmenter-2",
+            ),
+        ]
+    return [
+        *stages,
+        evaluation_stage(
+            config.evaluation,
+            runtime,
+            segmenters=[s.name for s in stages if s.name.startswith("segmenter")],
+            cam=None,
+            selection=selection_of(config),
+        ),
+    ]
+
+
+def filter_stages(config: Config) -> dict[Kind, Stage]:
+    """Stages of the discriminators, by the kind of image that each judges."""
+    if config.authenticity is None:
+        return {}
+    made = config.synthesis
+    if config.filter_vertices is not None:
+        blobs = made.bezier.model_copy(update={"vertices": config.filter_vertices})
+        made = made.model_copy(update={"bezier": blobs})
+    shares: dict[Kind, float] = {"mosaic": made.mosaic_share, "bezier": 1 - made.mosaic_share}
+    return {
+        kind: authenticity_stage(config.authenticity, made, config.runtime, kind)
+        for kind, share in shares.items()
+        if share > 0
+    }

@@ -1,0 +1,148 @@
+"""HisynSeg as a whole, and what its released code does otherwise."""
+
+import json
+from itertools import permutations
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from histoweak.api import configure, run_method
+from histoweak.data.frames import FrameStore
+from histoweak.data.manifest import Manifest
+from histoweak.errors import ConfigError
+from histoweak.inference.model import TissueModel, load_model
+from histoweak.methods import find_method
+from histoweak.metrics.confusion import ConfusionMatrix
+from histoweak.metrics.scores import miou_present
+from histoweak.nets.segmenters import SegmenterNetConfig
+from histoweak.pipeline import Stage
+from histoweak.progress import Progress
+from histoweak.stages.segmenter import validation_score
+from histoweak.synthesis.bezier import bezier
+from histoweak.synthesis.config import BezierConfig
+from tests.conftest import TINY
+from tests.method_tester import MethodTester
+from tests.synthesis.fake import plain_cache, seeded
+
+RECIPES = ("published", "luad-histoseg", "bcss-wsss", "wsss4luad", "glas-cpu", "phantom-cpu")
+SWITCHED_OFF = {
+    "mosaic": {"synthesis": {"mosaic_share": 0}},
+    "bezier": {"synthesis": {"mosaic_share": 1}},
+    "filter": {"authenticity": None},
+    "consistency": {"segmenter": {"losses": {"consistency": 0}}},
+}
+
+
+class TestHisynSeg(MethodTester):
+    method = "hisynseg"
+    settings = TINY["hisynseg"]
+
+    def test_what_is_kept_is_a_segmenter_like_any_other(self, run: Path) -> None:
+        model = load_model(run)
+        assert model.kind == "segmenter" and not model.has_maps
+        assert not [name for name in model.network.state_dict() if name.startswith(("head", "seg"))]
+        assert model.predict(np.zeros((40, 50, 3), np.uint8)).array.shape == (40, 50)
+
+
+def stages(recipe: str, phantom: Path, *settings: dict) -> dict[str, Stage]:
+    config = configure("hisynseg", recipe, settings)
+    built = find_method("hisynseg").load().build(config, Manifest.read(phantom).classes)
+    return {stage.name: stage for stage in built}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_makes_stages(recipe: str, phantom: Path) -> None:
+    names = list(stages(recipe, phantom))
+    assert names[0] == "frames" and names[-2:] == ["segmenter", "evaluation"]
+
+
+@pytest.mark.parametrize("what", SWITCHED_OFF)
+def test_each_part_can_be_switched_off(what: str, phantom: Path) -> None:
+    made = stages("default", phantom, SWITCHED_OFF[what])
+    judges = {name.removeprefix("authenticity-") for name in made if name.startswith("auth")}
+    kept = {"mosaic", "bezier"} - {what}
+    assert judges == (set() if what == "filter" else kept)
+    assert set(made["segmenter"].inputs) == {"frames", *(f"authenticity-{j}" for j in judges)}
+
+
+def test_the_filter_learns_from_the_blobs_that_it_judges(phantom: Path) -> None:
+    """The released filter of LUAD and BCSS learns from 12 vertices and judges 5."""
+
+    def vertices(recipe: str) -> list[int]:
+        made = stages(recipe, phantom)
+        configs = [made[name].config for name in ("authenticity-bezier", "segmenter")]
+        return [config.synthesis.bezier.vertices for config in configs]
+
+    assert vertices("published") == [12, 5]
+    assert vertices("default") == [5, 5] and vertices("luad-histoseg") == [5, 5]
+
+
+def test_blobs_show_every_pair_of_classes() -> None:
+    """The released filtered images of WSSS4LUAD hold no normal tissue."""
+    assert configure("hisynseg", "wsss4luad").synthesis.bezier.pairs is None
+    _, masks = bezier(plain_cache((5, 3, 1)), 200, 32, BezierConfig(feather=0), seeded())
+    corner_and_inside = {(int(m[0, 0]), int(k)) for m in masks for k in m.unique()}
+    assert set(permutations(range(3), 2)) <= corner_and_inside
+
+
+class Denies(nn.Module):
+    """Gives the classes of an image's label next to nothing, and the others all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.tensor([0.0, 3.0, 2.0, 1.0]))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.bias[:, None, None].expand(len(images), 4, *images.shape[-2:])
+
+
+def test_validation_helps_itself_to_true_labels_only_when_asked(phantom: Path) -> None:
+    """The released code cuts the classes absent from a validation image before it scores."""
+    manifest = Manifest.read(phantom)
+    records = manifest.split("val")
+    model = TissueModel(Denies(), SegmenterNetConfig(), manifest.classes)
+    expected = {"none": ConfusionMatrix(4), "truth": ConfusionMatrix(4)}
+    for record in records:
+        assert record.mask is not None
+        truth = np.asarray(Image.open(record.mask))
+        # The strongest class of all, and of those in the label: 1, 2, 3, 0 in this order.
+        best = next(k for k in (1, 2, 3, 0) if record.labels[k])
+        expected["none"].update(np.full_like(truth, 1), truth)
+        expected["truth"].update(np.full_like(truth, best), truth)
+    found = {gate: validation_score(model, records, "val-mask", gate) for gate in expected}
+    assert found == {gate: pytest.approx(miou_present(m)) for gate, m in expected.items()}
+    assert found["truth"] > found["none"]
+    assert configure("hisynseg").segmenter.validation_gate == "none"
+
+
+def test_a_second_round_learns_from_masks_of_the_frames_own_size(
+    phantom: Path, tmp_path: Path
+) -> None:
+    """The released second round resizes every patch to 256 whatever the network was trained on."""
+    second = {
+        "teacher": {"tta": "none", "threshold": 0.26},
+        "segmenter": TINY["hisynseg"]["segmenter"],
+    }
+    settings = [TINY["hisynseg"], {"authenticity": None, "round_two": second}]
+    quiet = Progress(quiet=True)
+    done = run_method("hisynseg", phantom, tmp_path / "run", settings=settings, progress=quiet)
+    store = FrameStore(done.artefacts["frames"])
+    for index, frame in enumerate(store.frames):
+        mask = np.asarray(Image.open(done.artefacts["teacher-masks"] / f"{index:06d}.png"))
+        assert mask.shape == (frame.height, frame.width)
+        (label,) = frame.labels
+        assert set(np.unique(mask)) <= {*(k for k, bit in enumerate(label) if bit), 255}
+    assert done.evaluation is not None
+    figures = json.loads(done.evaluation.read_text())
+    assert [rung["name"] for rung in figures["ladder"]] == ["segmenter", "segmenter-2"]
+    first, last = (load_model(done.artefacts[n] / "model") for n in ("segmenter", "segmenter-2"))
+    assert first.describe().weights != last.describe().weights
+
+
+def test_a_first_round_has_no_masks_to_agree_with(phantom: Path) -> None:
+    with pytest.raises(ConfigError, match="no pseudo-masks"):
+        stages("default", phantom, {"round_two": {"teacher": {"combine": "agree"}}})
