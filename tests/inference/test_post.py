@@ -203,3 +203,15 @@ def test_orientations_are_averaged_over_logits_and_maps() -> None:
     found, probs = model.maps_and_probs(image, tta="flips")
     np.testing.assert_allclose(found, np.mean(maps, 0), atol=1e-5)
     np.testing.assert_allclose(np.log(probs / (1 - probs)), np.mean(logits, 0), atol=1e-4)
+
+
+def test_windows_of_one_pass_are_pooled_in_their_surroundings() -> None:
+    model, image = histosegnet(), picture(70, 90, seed=4)
+    boxes = np.array([[0, 0, 64, 64], [16, 8, 48, 40]], np.float32)
+    padded = np.pad(image, ((0, 2), (0, 6), (0, 0)), mode="edge")  # up to multiples of 8
+    network = model.network
+    with torch.no_grad():
+        cells = network.pooled_map(network.activations(tensor(padded)))[0]
+        pooled = torch.stack([cells[:, :8, :8].amax((1, 2)), cells[:, 1:5, 2:6].amax((1, 2))])
+        expected = torch.sigmoid(network.head(pooled)).numpy()
+    np.testing.assert_allclose(model.window_probs(image, boxes), expected, atol=1e-6)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,17 @@ def test_what_the_data_decide_is_found_in_labels_and_training_images(context) ->
     probs, labels = label_probs(model, context.manifest.split("val"))
     np.testing.assert_allclose(post.thresholds, balanced_thresholds(probs, labels), atol=1e-6)
     assert min(post.thresholds) >= 0.333
+
+
+def test_without_validation_labels_the_windows_of_the_frames_decide(context) -> None:
+    records = tuple(r for r in context.manifest.records if r.split == "train")
+    bare = replace(context, manifest=replace(context.manifest, records=records))
+    prediction_stage(PredictionConfig(), CPU, CLASSES, crop=None).run(bare)
+    post = load_model(context.out / "model").post
+    model = load_model(context.inputs["classifier"] / "model")
+    expected = balanced_thresholds(*label_probs(model, records))  # patches that stand alone
+    assert post is not None
+    np.testing.assert_allclose(post.thresholds, expected, atol=1e-5)
 
 
 def test_what_is_given_is_kept(context) -> None:

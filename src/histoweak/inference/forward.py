@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from histoweak.cams.cam import posterior_scores
 from histoweak.errors import ConfigError
 from histoweak.inference.config import InferenceConfig
+from histoweak.inference.look import look
 from histoweak.inference.resize import resize_bands
 from histoweak.inference.tiling import TileFunction, blend_bands, blend_tiles
 from histoweak.inference.tta import (
@@ -133,12 +134,31 @@ def blend_maps(
     stride, multiple = min(strides), max(strides)
     tile, overlap = config.grid(multiple)
     height, width = image.shape[:2]
-    down, right = _missing(height, multiple), _missing(width, multiple)
-    padded = _tensor(np.pad(image, ((0, down), (0, right), (0, 0)), mode="edge"), network)
-    pixels = turned(padded, orientation)
+    pixels = turned(_padded(image, multiple, network), orientation)
     blended = blend_tiles(fn, pixels, n_out, tile, overlap, config.batch, stride)
     upright = turned_back(blended, orientation)
     return upright[:, : -(-height // stride), : -(-width // stride)]
+
+
+def window_logits(
+    network: PooledNetwork, strides: tuple[int, ...], image: UInt8, boxes: Tensor
+) -> Tensor:
+    """Logits of windows that the network sees in their surroundings, in one pass.
+
+    Args:
+        network: brings its own pooling along.
+        strides: as in `classifier_maps`.
+        image: (H, W, 3) uint8, small enough for one pass.
+        boxes: (N, 4): x0 y0 x1 y1 in pixels.
+
+    Returns:
+        (N, K) on the CPU.
+    """
+    network.eval()
+    pixels = _padded(image, max(strides), network)[None].float() / 255
+    items = torch.nn.functional.pad(boxes.to(pixels), (1, 0))
+    _, logits = look(network, pixels, items)
+    return logits.cpu()
 
 
 def maps_and_logits(
@@ -165,7 +185,7 @@ def maps_and_logits(
         return maps, box_mean(maps[None], box, scale)[0]
     pooled: list[Tensor] = []
 
-    def look(tiles: Tensor) -> Tensor:
+    def seen(tiles: Tensor) -> Tensor:
         activations = network.activations(tiles.float() / 255)
         pooled.extend(network.pool(activations))
         return network.maps(activations)
@@ -173,7 +193,7 @@ def maps_and_logits(
     found = []
     for orientation in ORIENTATIONS[config.tta]:
         pooled.clear()
-        maps = blend_maps(look, network, strides, image, n_classes, config, orientation)
+        maps = blend_maps(seen, network, strides, image, n_classes, config, orientation)
         features = torch.stack(pooled)
         whole = features.amax(dim=0) if network.pooling == "max" else features.mean(dim=0)
         found.append((maps.cpu(), network.logits(whole[None])[0].cpu()))
@@ -218,6 +238,12 @@ def _tensor(image: UInt8, network: nn.Module) -> Tensor:
     """(3, H, W) uint8 on the device of the network; tiles become float one by one."""
     device = next(network.parameters()).device
     return torch.from_numpy(np.array(image)).to(device).permute(2, 0, 1)
+
+
+def _padded(image: UInt8, multiple: int, network: nn.Module) -> Tensor:
+    """`_tensor` of an image whose border is repeated up to a size that the network can divide."""
+    down, right = (_missing(length, multiple) for length in image.shape[:2])
+    return _tensor(np.pad(image, ((0, down), (0, right), (0, 0)), mode="edge"), network)
 
 
 def _missing(size: int, multiple: int) -> int:

@@ -26,6 +26,7 @@ from histoweak.inference.forward import (
     maps_and_logits,
     posterior_bands,
     segmenter_bands,
+    window_logits,
 )
 from histoweak.inference.post import adjusted_bands, class_indices, class_probs
 from histoweak.inference.post_config import SavedPost
@@ -42,6 +43,7 @@ from histoweak.inference.scales import mean_over_scales
 from histoweak.labelmap import LabelMap
 from histoweak.nets.config import MapsNetConfig, NetConfig
 from histoweak.nets.kinds import kind_of
+from histoweak.nets.pooled import PooledNetwork
 from histoweak.refine.adjust import EXTRAS
 from histoweak.refine.white import WhiteConfig, white_mask
 
@@ -263,6 +265,23 @@ class TissueModel:
             )
             probs: Float = self.activate(logits[None], exclusive)[0].numpy()
         return maps.numpy(), probs
+
+    def window_probs(self, image: UInt8, boxes: Float) -> Float:
+        """Class probabilities of windows that a network with own pooling sees in one pass.
+
+        Args:
+            image: (H, W, 3) uint8 at working scale, small enough for one pass.
+            boxes: (N, 4): x0 y0 x1 y1 in pixels.
+
+        Returns:
+            (N, K) float32 in [0, 1].
+        """
+        if not isinstance(self.network, PooledNetwork):
+            raise TypeError("windows of other networks are read off their maps")
+        with computing(InferenceConfig()):
+            logits = window_logits(self.network, self._strides(), image, torch.from_numpy(boxes))
+            probs: Float = self.activate(logits).numpy()
+        return probs
 
     def adjusted(self, image: UInt8, mpp: float | None = None, **options: Unpack[Options]) -> Float:
         """What a model with `post` gives each class at each pixel, before the strongest wins.

@@ -6,17 +6,17 @@ the classifier with all of that in its description, so that it predicts without 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from histoweak.classes import ClassSet
 from histoweak.config import StrictConfig
 from histoweak.data.frames import FrameStore
-from histoweak.data.manifest import Record
 from histoweak.inference.model import TissueModel, load_model
 from histoweak.inference.post_config import PostConfig, SavedPost
 from histoweak.metrics.operating_point import balanced_thresholds
@@ -26,6 +26,7 @@ from histoweak.stages.classifier import MULTIPLE, usual_window
 from histoweak.stages.evaluation import Predict, RungMaker
 from histoweak.stages.labels import label_probs
 from histoweak.stages.model_folder import keep_model
+from histoweak.stages.scores import window_probs
 from histoweak.training.config import RuntimeConfig
 
 WHITE_SHARE = 0.001
@@ -91,7 +92,7 @@ def _run(setting: PredictionSetting, runtime: RuntimeConfig, context: StageConte
     store = FrameStore(context.inputs["frames"])
     model = load_model(context.inputs["classifier"] / "model", device=runtime.torch_device())
     post = setting.post
-    split, thresholds = _thresholds(model, context)
+    split, thresholds = _thresholds(model, store, context)
     saved = SavedPost(
         **post.model_dump(exclude={"tile", "window", "adjust"}),
         tile=post.tile or setting.crop or usual_window(store, MULTIPLE),
@@ -105,17 +106,34 @@ def _run(setting: PredictionSetting, runtime: RuntimeConfig, context: StageConte
     (context.out / "prediction.json").write_text(json.dumps(found, indent=2))
 
 
-def _thresholds(model: TissueModel, context: StageContext) -> tuple[str, tuple[float, ...]]:
+def _thresholds(
+    model: TissueModel, store: FrameStore, context: StageContext
+) -> tuple[str, tuple[float, ...]]:
     """Threshold of each class, from the labels of the validation split or, without any, train."""
-    split = "val" if _labelled(context.manifest.split("val")) else "train"
-    rows = _labelled(context.manifest.split(split))
-    shown = context.progress.track(rows, len(rows), "finding thresholds")
-    probs, labels = label_probs(model, shown)
-    return split, tuple(float(t) for t in balanced_thresholds(probs, labels).round(6))
+    rows = [record for record in context.manifest.split("val") if record.labels]
+    if rows:
+        shown = context.progress.track(rows, len(rows), "finding thresholds")
+        probs, labels = label_probs(model, shown)
+    else:
+        probs, labels = _training_windows(model, store, context)
+    thresholds = balanced_thresholds(probs, labels).round(6)
+    return "val" if rows else "train", tuple(float(t) for t in thresholds)
 
 
-def _labelled(records: Sequence[Record]) -> list[Record]:
-    return [record for record in records if record.labels]
+def _training_windows(
+    model: TissueModel, store: FrameStore, context: StageContext
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Probabilities and labels (N, K) of the labelled windows, each seen in its surroundings."""
+    probs, labels = [], []
+    frames = context.progress.track(enumerate(store.frames), len(store), "finding thresholds")
+    for index, frame in frames:
+        image = store.image(index)
+        found = window_probs(model, model.maps(image), frame, image)
+        for own, label in zip(found, frame.labels, strict=True):
+            if label:
+                probs.append(own)
+                labels.append(label)
+    return np.asarray(probs), np.asarray(labels, np.int64)
 
 
 def _with_level(adjust: AdjustConfig, store: FrameStore) -> AdjustConfig:

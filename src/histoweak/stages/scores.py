@@ -26,6 +26,8 @@ from histoweak.training.config import RuntimeConfig
 
 Reading = Literal["min-max", "posterior", "peak"]
 TOP = 65535
+ONE_PASS = 1 << 20
+"""Pixels of a frame that a network sees in one pass."""
 
 
 class ScoresConfig(StrictConfig):
@@ -102,11 +104,13 @@ def window_probs(
 ) -> npt.NDArray[np.float32]:
     """(N, K) class probabilities of the windows of a frame, from its maps.
 
-    A network that pools other features than its maps sees each window (of the image (H, W, 3))
-    anew.
+    A network that pools other features than its maps looks at the image (H, W, 3) again: in one
+    pass, or, where the frame is large, at one window after the other.
     """
     pooled = isinstance(model.network, PooledNetwork)
     if pooled and not model.network.pools_maps:
+        if frame.height * frame.width <= ONE_PASS:
+            return model.window_probs(image, np.asarray(frame.boxes, np.float32))
         places = [tuple(round(v) for v in box) for box in frame.boxes]
         return np.stack([model.patch_probs(image[y0:y1, x0:x1]) for x0, y0, x1, y1 in places])
     boxes = torch.tensor([(0.0, *box) for box in frame.boxes])
