@@ -17,6 +17,7 @@ from typing import Any, Literal
 import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 from histoweak import recipes
 from histoweak.cli import app
@@ -28,7 +29,7 @@ from histoweak.inference.config import InferenceConfig
 from histoweak.methods import METHODS
 from histoweak.pretraining import PretrainingConfig
 from histoweak.recipes import DEFAULT, list_recipes, read_recipe
-from histoweak.refine.config import MAIN
+from histoweak.refine.config import MAIN, Refiners
 from histoweak.synthesis.config import SynthesisConfig
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -39,6 +40,7 @@ TOOLS: dict[type[BaseModel], str] = {
     PhantomConfig: "`histoweak data phantom`",
     PretrainingConfig: "`histoweak pretrain`",
     SynthesisConfig: "`histoweak synth`",
+    **dict.fromkeys(typing.get_args(Refiners), "`pseudo_masks.refine` and `--refine`"),
     InferenceConfig: "`histoweak predict`, `histoweak evaluate` and `load_model(...).predict`",
 }
 SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "multiple_of": "multiple of"}
@@ -153,7 +155,7 @@ def type_text(annotation: Any) -> str:
     if origin is Literal:
         return ", ".join(f"`{a}`" for a in args)
     if origin in (types.UnionType, typing.Union):
-        return " or ".join(type_text(a) for a in args)
+        return " or ".join(dict.fromkeys(type_text(a) for a in args))
     if origin in (tuple, list):
         length = "" if origin is list or Ellipsis in args else f"{len(args)} "
         return f"list of {length}{type_text(args[0])}" if args else "list"
@@ -165,6 +167,8 @@ def type_text(annotation: Any) -> str:
 
 def value_text(value: Any) -> str:
     """A value as YAML writes it."""
+    if value is PydanticUndefined:
+        return "required"
     if value is None or isinstance(value, bool):
         return f"`{str(value).lower().replace('none', 'null')}`"
     kind = getattr(value, "kind", None)

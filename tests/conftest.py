@@ -32,6 +32,7 @@ TINY: dict[str, dict[str, Any]] = {
     "vgg-cam": {
         "classifier": {"net": {"encoder": "vgg16_bn", "vgg_width": 0.05}, "fit": FIT},
         "scores": {"tta": "none"},
+        "pseudo_masks": {"refine": ["crf"]},
         "segmenter": SEGMENTER,
         "evaluation": EVALUATION,
     },

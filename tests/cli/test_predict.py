@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from histoweak.cli.export import app as export_app
 from histoweak.cli.predict import predict
-from histoweak.errors import ConfigError, WeightsError
+from histoweak.errors import ConfigError, OutputError, WeightsError
 from tests.inference.models import classifier, segmenter, write_picture
 
 app = typer.Typer()
@@ -63,6 +63,19 @@ def test_a_model_folder_can_stand_for_the_run_and_a_classifier_can_gate(place):
     assert not (out / "overlays").exists()
 
 
+def test_scores_can_be_refined_on_the_way(place):
+    classifier(gain=80).save(place / "classifier")
+    chain = ["--refine", "white:150", "--refine", "{kind: crf, iterations: 3}"]
+    call(place / "classifier", place / "scans", "--out", place / "out", *chain)
+    image = np.asarray(Image.open(place / "scans" / "b.png"))
+    configs = ["white:150", {"kind": "crf", "iterations": 3}]
+    expected = classifier(gain=80).predict(image, refine=configs).array
+    assert np.array_equal(np.asarray(Image.open(place / "out" / "masks" / "b.png")), expected)
+    assert (expected == 255).any()
+    with pytest.raises(OutputError, match="another refine"):
+        call(place / "classifier", place / "scans", "--out", place / "out")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -71,6 +84,9 @@ def test_a_model_folder_can_stand_for_the_run_and_a_classifier_can_gate(place):
         (["--overlap", 2000], "overlap"),
         (["--mpp", 0], "--mpp"),
         (["--mpp", "nan"], "--mpp"),
+        (["--refine", "crff"], "crf, superpixels, white, sam"),
+        (["--refine", "{kind: crf, itertions: 3}"], "iterations"),
+        (["--refine", "{"], "--refine"),
         (["--gate", "truth"], "--gate"),
         (["--gate", "predicted"], "classifier"),
         (["--device", "toaster"], "--device"),

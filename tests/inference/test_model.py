@@ -6,9 +6,13 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from histoweak.config import build_config
 from histoweak.data.manifest import Record
+from histoweak.data.rescale import rescale_image
 from histoweak.errors import ConfigError, ImageError, OutputError, WeightsError
+from histoweak.inference.config import InferenceConfig
 from histoweak.inference.model import load_model
+from histoweak.refine.chain import refine
 from histoweak.refine.white import WhiteConfig, white_mask
 from tests.inference.models import CLASSES, classifier, picture, segmenter
 
@@ -267,3 +271,17 @@ def build(**options):
     from histoweak.inference.config import InferenceConfig
 
     return InferenceConfig(**options)
+
+
+def test_refiners_act_at_the_scale_of_the_model():
+    model, image = classifier(mpp=1.0, gain=80), picture(64, 80)
+    chain = ["crf", {"kind": "white", "gray": 150, "min_pixels": 0}]
+    small = rescale_image(image, 0.5)
+    configs = build_config(InferenceConfig, {"refine": chain}, "test").refine
+    expected = refine(small, model.probs(image, 0.5), configs)
+    np.testing.assert_allclose(model.probs(image, 0.5, refine=chain), expected, atol=1e-5)
+    same = model.predict(small, 1.0, refine=chain).array
+    silent = expected.max(0) == 0
+    assert silent.any() and (same[silent] == 255).all()
+    assert (same == expected.argmax(0))[~silent].mean() > 0.999
+    assert model.predict(image, 0.5, refine=chain).array.shape == (64, 80)

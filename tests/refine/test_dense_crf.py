@@ -124,11 +124,28 @@ def test_a_constant_rest_competes_and_is_left_out() -> None:
     images = torch.full((1, 3, 8, 8), 0.5)
     scores = torch.full((1, 2, 8, 8), 0.02)
     scores[:, 1, :, 4:] = 0.9
-    found = crf.refine_crf(images, scores, CrfConfig(bilateral=None, shrink=1, rest=0.3))
+    alone = {"bilateral": None, "gaussian": {"sigma": 3, "weight": 3}, "shrink": 1}
+    found = crf.refine_crf(images, scores, CrfConfig(**alone, rest=0.3))
     assert found.shape == scores.shape
     assert (found[0, :, :, 0].sum(0) < 0.1).all() and (found[0, 1, :, 7] > 0.8).all()
-    alone = crf.refine_crf(images, scores, CrfConfig(bilateral=None, shrink=1))
-    torch.testing.assert_close(alone.sum(1), torch.ones(1, 8, 8))
+    without = crf.refine_crf(images, scores, CrfConfig(**alone))
+    torch.testing.assert_close(without.sum(1), torch.ones(1, 8, 8))
+
+
+def test_a_lone_class_has_no_rival() -> None:
+    images, scores = example(labels=1)
+    scores = scores * 0.4
+    assert torch.equal(crf.refine_crf(images, scores, CrfConfig()), scores)
+    assert not torch.equal(crf.refine_crf(images, scores, CrfConfig(rest=0.3)), scores)
+
+
+def test_images_whose_kernels_do_not_fit_together_are_done_in_turn(monkeypatch) -> None:
+    images, scores = example(batch=3)
+    unary, config = crf.score_unary(scores), exact("wsss-analysis")
+    together = crf.dense_crf(images, unary, config)
+    monkeypatch.setattr(crf, "CACHE_BYTES", 1.1 * crf.kept_bytes(SIZE, 40, EVERYTHING, 1))
+    assert crf._group(images, config) == 1
+    torch.testing.assert_close(crf.dense_crf(images, unary, config), together)
 
 
 def test_where_no_class_scores_none_is_invented() -> None:

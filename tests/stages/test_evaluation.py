@@ -13,6 +13,9 @@ from histoweak.export.png import write_index_png
 from histoweak.inference.model import TissueModel
 from histoweak.metrics.classification import classification_scores
 from histoweak.pipeline import StageContext
+from histoweak.refine.chain import refine
+from histoweak.refine.config import WhiteRefinerConfig
+from histoweak.refine.crf_config import CrfConfig
 from histoweak.refine.white import WhiteConfig
 from histoweak.stages import view as views
 from histoweak.stages.evaluation import EvaluationConfig, evaluation_stage
@@ -187,6 +190,28 @@ def test_pseudo_masks_are_made_at_the_threshold_of_the_method(figures):
     assert quality["accuracy"] == pytest.approx(right / kept, abs=2e-3)
 
 
+def test_refiners_act_on_what_becomes_pseudo_masks_and_on_nothing_else(
+    manifest, models, figures, tmp_path
+):
+    chain = (CrfConfig(), WhiteRefinerConfig(gray=150, min_pixels=0))
+    pseudo = PSEUDO.model_copy(update={"refine": chain, "threshold": 0.8})
+    found = evaluate(manifest, models, tmp_path / "out", pseudo=pseudo)
+    refined = [refine(picture(*SIZE, seed=i), scores_of(i), chain) for i in range(4)]
+    masks = np.stack([np.where(r.max(0) > 0, r.argmax(0), 255) for r in refined])
+    truth = np.stack([truth_of(i) for i in range(4)])
+    assert (masks == 255).any() and found["ladder"][1]["name"] == "pseudo-mask"
+    for k, label in enumerate(CLASSES.names):
+        iou = found["ladder"][1]["classes"][label]["iou"]
+        assert iou == pytest.approx(iou_of(masks, truth, k), abs=2e-3)
+    sure = (np.stack(refined).max(1) >= 0.8) & (truth != 255)
+    quality = found["pseudo_masks"]
+    assert quality["coverage"] == pytest.approx(sure.sum() / (truth != 255).sum(), abs=2e-3)
+    for part in ("evidence", "classification"):
+        assert found[part] == figures[part]
+    assert found["ladder"][0] == figures["ladder"][0]
+    assert found["ladder"][2] == figures["ladder"][2]
+
+
 def test_white_is_no_part_of_a_pseudo_mask(manifest, models, tmp_path):
     white = WhiteConfig(gray=0, min_pixels=0)  # every pixel is white
     pseudo = PSEUDO.model_copy(update={"white": white})
@@ -241,7 +266,7 @@ def test_evidence_is_right_where_the_map_is_the_truth(manifest):
         (np.roll(perfect, 1, 0), ~labels, (False, False)),
     ):
         view = views.View(SIZE, SIZE, 1, scores, scores, scores, np.full(3, 0.5), called)
-        patch = Patch(record, view, 1, picture(*SIZE), truth, scores)
+        patch = Patch(record, view, 1, picture(*SIZE), truth, scores, scores)
         sums = EvidenceSums(
             CLASSES.names, config.evidence_energy, config.evidence_iou, WhiteConfig()
         )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from histoweak.cli.audit import audit
-from histoweak.cli.predict import BATCH, CLASSIFIER, DEVICE, SCALES, TILE, TTA
+from histoweak.cli.predict import BATCH, CLASSIFIER, DEVICE, REFINE, SCALES, TILE, TTA
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -32,6 +32,7 @@ def evaluate(
     tile: Annotated[int, TILE] = 1024,
     batch: Annotated[int, BATCH] = 2,
     scales: Annotated[str, SCALES] = "1",
+    refine: Annotated[list[str] | None, REFINE] = None,
     gate: Annotated[str, typer.Option(help="none, predicted or truth.")] = "none",
     classifier: Annotated[Path | None, CLASSIFIER] = None,
     gate_threshold: Annotated[
@@ -54,7 +55,7 @@ def evaluate(
     """
     from rich.console import Console
 
-    from histoweak.cli.models import parse_scales
+    from histoweak.cli.models import parse_refiners, parse_scales
     from histoweak.cli.tables import write_json
     from histoweak.data.manifest import Manifest
     from histoweak.errors import ConfigError
@@ -82,7 +83,8 @@ def evaluate(
                 pred, records, len(manifest.classes), progress=progress, max_skipped=max_skipped
             )
         elif model is not None:
-            options = {"tta": tta, "tile": tile, "batch": batch, "scales": parse_scales(scales)}
+            options = {"tta": tta, "tile": tile, "batch": batch}
+            options |= {"scales": parse_scales(scales), "refine": parse_refiners(refine)}
             gating = (gate, classifier, gate_threshold)
             result, used = _score_model(
                 model, manifest, records, options, gating, device, max_skipped, progress
@@ -138,8 +140,8 @@ def _score_model(
     result = evaluate_model(
         model, records, config=config, gate=rule, progress=progress, max_skipped=max_skipped
     )
-    used = {"gate": str(rule), "tta": views(config.tta, config.scales), **_origin(model.provenance)}
-    return result, used
+    seen = views(config.tta, config.scales, [one.kind for one in config.refine])
+    return result, {"gate": str(rule), "tta": seen, **_origin(model.provenance)}
 
 
 def _origin(provenance: Any) -> dict[str, Any]:
@@ -157,7 +159,8 @@ def _known_settings(folder: Path) -> dict[str, Any]:
     try:
         settings = json.loads((folder / "predict.json").read_text(encoding="utf-8"))
         origin = _origin(settings["model"]["provenance"])
-        seen = views(settings["tta"], settings["scales"])
+        refiners = [one["kind"] for one in settings.get("refine") or ()]
+        seen = views(settings["tta"], settings["scales"], refiners)
         return {"gate": settings["gate"], "tta": seen, **origin}
     except (OSError, ValueError, LookupError, TypeError):
         return {"gate": None, "tta": None, "selection": None, "seed": None}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+import yaml
 
 from histoweak.config import build_config
 from histoweak.errors import ConfigError
@@ -36,6 +37,21 @@ def parse_scales(text: str) -> tuple[float, ...]:
         raise ConfigError(
             repr(text), where="--scales", expected="numbers with commas between, e.g. 1,1.5,2",
             remedy="Correct the list",
+        ) from error  # fmt: skip
+
+
+def parse_refiners(texts: Sequence[str] | None) -> list[Any]:
+    """Read each `--refine` as YAML: a word such as `crf:hne`, or settings in braces.
+
+    Raises:
+        ConfigError: one is no YAML.
+    """
+    try:
+        return [yaml.safe_load(text) for text in texts or ()]
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(
+            f"{texts} cannot be read", where="--refine", expected="a word, or settings as YAML",
+            remedy="For example --refine crf:hne, or --refine '{kind: crf, iterations: 3}'",
         ) from error  # fmt: skip
 
 

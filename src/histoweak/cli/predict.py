@@ -9,6 +9,10 @@ TTA = typer.Option(help="Average over orientations: none, flips (4) or d4 (8).")
 TILE = typer.Option(help="Side of the tiles in pixels at the scale of the model.")
 BATCH = typer.Option(help="Tiles computed at once.")
 SCALES = typer.Option(help="Magnifications to average over, e.g. 1,1.5,2.")
+REFINE = typer.Option(
+    help="Refiner of the scores: crf, crf:irn, superpixels:8, white, sam:FOLDER or its settings as "
+    "YAML; give it again for another one after it."
+)
 DEVICE = typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")
 CLASSIFIER = typer.Option(help="Classifier's model folder, for --gate predicted.")
 
@@ -27,6 +31,7 @@ def predict(
     ] = None,
     batch: Annotated[int, BATCH] = 2,
     scales: Annotated[str, SCALES] = "1",
+    refine: Annotated[list[str] | None, REFINE] = None,
     gate: Annotated[
         str, typer.Option(help="none, or predicted: only classes that a classifier finds.")
     ] = "none",
@@ -47,6 +52,7 @@ def predict(
         gate_rule,
         inference_config,
         open_model,
+        parse_refiners,
         parse_scales,
     )
     from histoweak.errors import ImageError
@@ -55,7 +61,12 @@ def predict(
 
     check_mpp(mpp)
     config = inference_config(
-        tta=tta, tile=tile, overlap=overlap, batch=batch, scales=parse_scales(scales)
+        tta=tta,
+        tile=tile,
+        overlap=overlap,
+        batch=batch,
+        scales=parse_scales(scales),
+        refine=parse_refiners(refine),
     )
     rule = gate_rule(gate, classifier, gate_threshold, device, allowed=("none", "predicted"))
     model = open_model(run, device)

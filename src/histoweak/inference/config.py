@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from histoweak.config import StrictConfig
 from histoweak.inference.tta import Tta
+from histoweak.refine.config import Chain, RefinerConfig
 
 Scales = Annotated[
     tuple[Annotated[float, Field(ge=0.1, le=10)], ...], Field(min_length=1, max_length=16)
@@ -21,7 +22,9 @@ class InferenceConfig(StrictConfig):
     share `overlap` pixels, a quarter of a tile when null; `batch` tiles are computed at once.
     `tta` averages over orientations: none, mirror (2), flips (4) or d4 (8). `scales` are the
     magnifications at which pixels are labelled, their probabilities are averaged; what a
-    classifier says of an image as a whole it says at scale 1 alone.
+    classifier says of an image as a whole it says at scale 1 alone. `refine` are refiners that the
+    probabilities go through, at the scale of the model; they need those of the whole image in
+    memory.
     """
 
     tta: Tta = "none"
@@ -29,6 +32,7 @@ class InferenceConfig(StrictConfig):
     overlap: int | None = Field(None, ge=0)
     batch: int = Field(2, ge=1)
     scales: Scales = (1.0,)
+    refine: Chain = ()
 
     @model_validator(mode="after")
     def _overlap_fits(self) -> "InferenceConfig":
@@ -48,11 +52,12 @@ class InferenceConfig(StrictConfig):
         return tile, min(-(-overlap // multiple) * multiple, tile - multiple)
 
 
-def views(tta: Tta, scales: Sequence[float]) -> str:
-    """Orientations and magnifications in words, for tables: `d4`, or `d4 at scales 1, 1.5`."""
-    if tuple(scales) == (1.0,):
-        return tta
-    return f"{tta} at scales {', '.join(f'{scale:g}' for scale in scales)}"
+def views(tta: Tta, scales: Sequence[float], refiners: Sequence[str] = ()) -> str:
+    """What was averaged over in words, for tables: `d4`, or `d4 at scales 1, 1.5, then crf`."""
+    words: str = tta
+    if tuple(scales) != (1.0,):
+        words += f" at scales {', '.join(f'{scale:g}' for scale in scales)}"
+    return ", then ".join([words, *refiners])
 
 
 class Options(TypedDict, total=False):
@@ -63,3 +68,4 @@ class Options(TypedDict, total=False):
     overlap: int | None
     batch: int
     scales: tuple[float, ...]
+    refine: Sequence[RefinerConfig | str]

@@ -45,6 +45,7 @@ from histoweak.nets.config import MapsNetConfig, NetConfig
 from histoweak.nets.kinds import kind_of
 from histoweak.nets.pooled import PooledNetwork
 from histoweak.refine.adjust import EXTRAS
+from histoweak.refine.chain import refine
 from histoweak.refine.white import WhiteConfig, white_mask
 
 UInt8 = npt.NDArray[np.uint8]
@@ -141,7 +142,8 @@ class TissueModel:
             options: fields of `InferenceConfig`.
 
         Returns:
-            (K, h, w) float32, sums to 1 over K; h, w = H, W times `mpp / model.mpp`.
+            (K, h, w) float32, sums to 1 over K unless a refiner lowers it; h, w = H, W times
+            `mpp / model.mpp`.
 
         Raises:
             ConfigError: an option is unknown or out of range.
@@ -149,7 +151,7 @@ class TissueModel:
         """
         working, config = self._at_working_scale(image, mpp), _config(options)
         with computing(config):
-            bands = self._prob_bands(working, config)
+            bands = self._refined_bands(working, config)
             if self.post is not None:
                 bands = (class_probs(band, self.post, self.classes) for band in bands)
             probs: Float = np.concatenate([band.cpu().numpy() for band in bands], axis=1)
@@ -164,8 +166,8 @@ class TissueModel:
     ) -> LabelMap:
         """Label every pixel of an image at its own size.
 
-        Never holds the probabilities of the whole image, so only the image and its mask must fit
-        into memory.
+        Without refiners it never holds the probabilities of the whole image, so only the image and
+        its mask must fit into memory.
 
         Args:
             image: (H, W, 3) uint8 RGB.
@@ -176,7 +178,7 @@ class TissueModel:
 
         Returns:
             (H, W) class indices; white background is `classes.white_index` if the model has a
-            rule for it.
+            rule for it, and so are pixels on which the refiners left no class a score.
 
         Raises:
             ConfigError, ImageError: as in `probs`.
@@ -184,10 +186,14 @@ class TissueModel:
         working, config = self._at_working_scale(image, mpp), _config(options)
         gate = None if present is None else torch.as_tensor(np.asarray(present, bool))
         with computing(config):
-            bands = self._prob_bands(working, config)
-            if self.post is not None and gate is not None:
-                gate = torch.cat([gate, torch.ones(EXTRAS, dtype=torch.bool)])
-            mask = index_mask(bands, _size(working), _size(image), gate)
+            bands = self._refined_bands(working, config)
+            silent = self.classes.white_index if config.refine else None
+            if self.post is not None:
+                # Its maps are followed by those of background and other tissue.
+                silent = None if silent is None else len(self.classes)
+                if gate is not None:
+                    gate = torch.cat([gate, torch.ones(EXTRAS, dtype=torch.bool)])
+            mask = index_mask(bands, _size(working), _size(image), gate, silent)
         if self.post is not None:
             mask = class_indices(self.post, self.classes)[mask]
         if self.white is not None:
@@ -309,6 +315,15 @@ class TissueModel:
         where = f"at the model's {self.mpp} microns per pixel"
         _refuse_large(_size(image), self._scale(mpp), where)
         return rescale_image(image, self._scale(mpp))
+
+    def _refined_bands(self, working: UInt8, config: InferenceConfig) -> Iterator[Tensor]:
+        """What `_prob_bands` yields after the refiners, which need all rows at once."""
+        bands = self._prob_bands(working, config)
+        if not config.refine:
+            return bands
+        probs = torch.cat(list(bands), dim=1)
+        images = torch.from_numpy(working.copy()).to(probs.device).permute(2, 0, 1)[None] / 255
+        return iter(refine(images, probs[None], config.refine))
 
     def _prob_bands(self, working: UInt8, config: InferenceConfig) -> Iterator[Tensor]:
         """Bands of K probabilities, or of K + 2 adjusted maps where there is `post`."""

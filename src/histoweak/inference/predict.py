@@ -133,6 +133,8 @@ def _settings(
         "tile": tile,
         "overlap": overlap,
         "scales": config.scales,
+        # None where there is none, as in folders from before there were refiners.
+        "refine": [one.model_dump(mode="json") for one in config.refine] or None,
         "gate": str(gate),
         "gate_weights": None if gate.classifier is None else gate.classifier.describe().weights,
     }

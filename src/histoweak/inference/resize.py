@@ -72,6 +72,7 @@ def index_mask(
     source: tuple[int, int],
     target: tuple[int, int],
     present: Tensor | None = None,
+    silent: int | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Resize probabilities that arrive in bands of rows, and keep the strongest class.
 
@@ -80,6 +81,7 @@ def index_mask(
         source: (h, w).
         target: (H, W).
         present: (K,) bool, the classes that may win; see `gate.mask_absent`.
+        silent: index of pixels on which every class has probability 0; None: the first class.
 
     Returns:
         (H, W) uint8 class indices.
@@ -89,6 +91,8 @@ def index_mask(
     for rows in resize_bands(bands, source, target):
         # Absent classes are masked after interpolating: infinities do not interpolate.
         strongest = mask_absent(rows, present).argmax(0).to(torch.uint8)
+        if silent is not None:
+            strongest[rows.amax(0) <= 0] = silent
         mask[top : top + rows.shape[1]] = strongest.cpu().numpy()
         top += rows.shape[1]
     return mask

@@ -75,7 +75,7 @@ def build(config: Config, classes: ClassSet) -> Sequence[Stage]:
         *stages,
         *_round(config, config.cmil, last),
         scores_stage(config.scores, runtime),
-        pseudo_mask_stage(config.pseudo_masks, config.scores.reading, classes),
+        pseudo_mask_stage(config.pseudo_masks, config.scores.reading, classes, runtime=runtime),
         segmenter_stage(config.segmenter, runtime, masks="pseudo-masks"),
         instance_evaluation_stage(config.evaluation, runtime),
         evaluation_stage(

@@ -58,7 +58,7 @@ def build(config: Config, classes: ClassSet) -> Sequence[Stage]:
         rungs = [refinement_rung(config.scores, config.evaluation.tile)]
     return [
         *stages,
-        pseudo_mask_stage(config.pseudo_masks, reading, classes, scored),
+        pseudo_mask_stage(config.pseudo_masks, reading, classes, scored, runtime=runtime),
         segmenter_stage(config.segmenter, runtime, masks="pseudo-masks"),
         evaluation_stage(
             config.evaluation,

@@ -1,7 +1,7 @@
 """Refiners one after the other, each `(image, scores) -> scores`."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -21,15 +21,20 @@ from histoweak.refine.vote import Scores
 from histoweak.refine.white import white_mask
 
 UInt8 = npt.NDArray[np.uint8]
-ArrayT = TypeVar("ArrayT", npt.NDArray[Any], Tensor)
+Device = torch.device | str
 
 
+@overload
 def refine(
-    image: ArrayT,
-    scores: ArrayT,
-    configs: Sequence[RefinerConfig],
-    device: torch.device | str = "cpu",
-) -> ArrayT:
+    image: UInt8, scores: Scores, configs: Sequence[RefinerConfig], device: Device = "cpu"
+) -> Scores: ...
+@overload
+def refine(
+    image: Tensor, scores: Tensor, configs: Sequence[RefinerConfig], device: Device = "cpu"
+) -> Tensor: ...
+def refine(
+    image: Any, scores: Any, configs: Sequence[RefinerConfig], device: Device = "cpu"
+) -> Scores | Tensor:
     """Apply refiners in order.
 
     Args:
@@ -50,7 +55,7 @@ def refine(
         return _refine(image, scores, configs)
     images = torch.from_numpy(image.copy()).to(device).permute(2, 0, 1)[None].float() / 255
     refined = _refine(images, torch.from_numpy(scores).to(device)[None], configs)
-    result: npt.NDArray[Any] = refined[0].cpu().numpy()
+    result: Scores = refined[0].cpu().numpy()
     return result
 
 

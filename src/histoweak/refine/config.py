@@ -1,6 +1,7 @@
 """A chain of refiners as settings: each by its kind, or in one word such as `crf:hne`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
@@ -11,6 +12,9 @@ from histoweak.refine.white import WhiteConfig
 
 MAIN = {"crf": "preset", "superpixels": "size", "white": "gray", "sam": "weights"}
 """The setting of each kind that may follow a colon."""
+
+
+SAM_FILES = ("config.json", "model.safetensors")
 
 
 class SuperpixelConfig(StrictConfig):
@@ -48,6 +52,11 @@ class SamConfig(StrictConfig):
     largest: float = Field(0.5, gt=0, le=1)
     batch: int = Field(64, ge=1)
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Files whose content decides what it does."""
+        return tuple(Path(self.weights) / name for name in SAM_FILES)
+
 
 def _in_full(value: Any) -> Any:
     """`crf:hne` as the mapping it stands for."""
@@ -63,9 +72,16 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str | Mapping) else value
 
 
-_Kinds = CrfConfig | SuperpixelConfig | WhiteRefinerConfig | SamConfig
-RefinerConfig = Annotated[Annotated[_Kinds, Field(discriminator="kind")], BeforeValidator(_in_full)]
+Refiners = CrfConfig | SuperpixelConfig | WhiteRefinerConfig | SamConfig
+RefinerConfig = Annotated[
+    Annotated[Refiners, Field(discriminator="kind")], BeforeValidator(_in_full)
+]
 """Settings of one refiner, told apart by `kind`."""
 
 Chain = Annotated[tuple[RefinerConfig, ...], BeforeValidator(_listed)]
 """Refiners in the order in which they are applied; a single one needs no list."""
+
+
+def files_of(chain: Sequence[RefinerConfig]) -> tuple[Path, ...]:
+    """Files whose content decides what a chain does, beside its settings."""
+    return tuple(f for one in chain if isinstance(one, SamConfig) for f in one.files)

@@ -18,7 +18,7 @@ class GaussianConfig(StrictConfig):
     """
 
     sigma: float = Field(3.0, gt=0, allow_inf_nan=False)
-    weight: float = Field(3.0, ge=0, allow_inf_nan=False)
+    weight: float = Field(1.0, ge=0, allow_inf_nan=False)
 
 
 class BilateralConfig(StrictConfig):
@@ -30,8 +30,8 @@ class BilateralConfig(StrictConfig):
     """
 
     sigma: float = Field(12.0, gt=0, allow_inf_nan=False)
-    color: float = Field(0.05, gt=0, allow_inf_nan=False)
-    weight: float = Field(4.0, ge=0, allow_inf_nan=False)
+    color: float = Field(0.03, gt=0, allow_inf_nan=False)
+    weight: float = Field(3.0, ge=0, allow_inf_nan=False)
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -11,7 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from histoweak.refine.crf_config import CrfConfig, Space
-from histoweak.refine.neighbours import BilateralKernel, GaussianKernel
+from histoweak.refine.neighbours import (
+    CACHE_BYTES,
+    BilateralKernel,
+    GaussianKernel,
+    kept_bytes,
+)
 
 LEAST = 1e-5
 """Scores below count as this, so that no class is impossible."""
@@ -58,11 +63,14 @@ def refine_crf(images: Tensor, scores: Tensor, config: CrfConfig) -> Tensor:
 
     Returns:
         (B, K, H, W), sum to 1 over K, or to what `rest` leaves of 1. Pixels for which no class
-        scores, such as white background, stay so.
+        scores, such as white background, stay so; and so does a lone class without `rest`, since
+        nothing competes with it.
     """
     labels = scores
     if config.rest is not None:
         labels = torch.cat([scores, torch.full_like(scores[:, :1], config.rest)], dim=1)
+    if labels.shape[1] == 1:
+        return scores
     if config.unary == "labels":
         unary = label_unary(labels.argmax(dim=1), labels.shape[1], config.confidence)
     else:
@@ -82,6 +90,9 @@ def dense_crf(images: Tensor, unary: Tensor, config: CrfConfig) -> Tensor:
     Returns:
         (B, L, H, W) marginals, sum to 1 over L.
     """
+    if len(images) > (group := _group(images, config)):
+        pairs = zip(torch.split(images, group), torch.split(unary, group), strict=True)
+        return torch.cat([dense_crf(i, u, config) for i, u in pairs])
     height, shrink = images.shape[2], config.shrink
     rows = max(shrink, MOST_PIXELS * shrink // (len(images) * images.shape[3]) * shrink)
     if rows >= height:
@@ -95,6 +106,15 @@ def dense_crf(images: Tensor, unary: Tensor, config: CrfConfig) -> Tensor:
     return torch.cat(parts, dim=2)
 
 
+def _group(images: Tensor, config: CrfConfig) -> int:
+    """Images at once: as many as the values of the appearance kernel can be kept of."""
+    if config.bilateral is None:
+        return len(images)
+    size = (-(-images.shape[2] // config.shrink), -(-images.shape[3] // config.shrink))
+    sigma = config.bilateral.sigma / config.shrink
+    return max(1, int(CACHE_BYTES / kept_bytes(size, sigma, config.window, config.step)))
+
+
 def _reach(config: CrfConfig) -> int:
     """Rows beyond a band that take part: two windows, after which messages have died away."""
     kernels = (config.gaussian, config.bilateral)
@@ -106,12 +126,16 @@ def _infer(images: Tensor, unary: Tensor, config: CrfConfig) -> Tensor:
     """Algorithm 1 on the shrunk image; its last update on all pixels."""
     small = _shrink(unary, config.shrink)
     kernels = _kernels(images, config)
+    ones = torch.ones_like(small[:, :1])
     marginals = (-small).softmax(dim=1)
+    # What all classes together say to a pixel does not change, for they sum to 1.
+    whole = sum((kernel(ones) * weight for kernel, weight in kernels), start=0 * ones)
     message = torch.zeros_like(small)
     for iteration in range(config.iterations):
         message.zero_()
         for kernel, weight in kernels:
-            message.add_(kernel(marginals), alpha=weight)
+            message[:, 1:].add_(kernel(marginals[:, 1:]), alpha=weight)
+        message[:, :1] = whole - message[:, 1:].sum(dim=1, keepdim=True)
         if iteration + 1 < config.iterations:
             marginals = (message - small).softmax(dim=1)
     return (_enlarge(message, config.shrink, unary) - unary).softmax(dim=1)

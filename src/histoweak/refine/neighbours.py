@@ -20,8 +20,15 @@ from torch import Tensor
 BAND_VALUES = {"cpu": 1 << 16}
 """Pixels of a batch that are worked on at once: on processors what fits their caches."""
 OTHER_BAND_VALUES = 1 << 24
-CACHE_BYTES = 1 << 28
+CACHE_BYTES = 1 << 29
 """Kernel values that are kept between iterations; what is larger is computed again each time."""
+
+
+def kept_bytes(size: tuple[int, int], sigma: float, window: float, step: int) -> float:
+    """Bytes of the kernel values of one image (H, W), about: half of the pixels in the window."""
+    pixels = size[0] * size[1]
+    neighbours = min(pixels, math.pi * (window * sigma) ** 2) / step**2
+    return 4 * pixels * neighbours / 2
 
 
 class GaussianKernel:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from histoweak.errors import ConfigError, WeightsError
-from histoweak.refine.config import SamConfig
+from histoweak.refine.config import SAM_FILES, SamConfig
 from histoweak.refine.vote import Scores, vote_masks
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -52,7 +52,7 @@ def load_sam(folder: str, device: str) -> Any:
             remedy="Run `pip install 'histoweak[sam]'`",
         )
     remedy = "Give the folder of a SAM as transformers saves it: config.json, model.safetensors"
-    for name in ("config.json", "model.safetensors"):
+    for name in SAM_FILES:
         if not (Path(folder) / name).is_file():
             raise WeightsError(f"has no {name}", where=folder, remedy=remedy)
     from transformers import SamModel

@@ -52,6 +52,7 @@ from histoweak.metrics.confusion import ConfusionMatrix
 from histoweak.metrics.ratio import plain
 from histoweak.metrics.scores import miou_present
 from histoweak.pipeline import Stage, StageContext, atomic_write_text
+from histoweak.refine.config import files_of
 from histoweak.refine.white import WhiteConfig
 from histoweak.stages.evidence import EvidenceSums
 from histoweak.stages.faithfulness import Faithfulness
@@ -175,7 +176,8 @@ def evaluation_stage(
     needed = [*(["classifier"] if cam else []), *(i for rung in rungs for i in rung.inputs)]
     inputs = tuple(dict.fromkeys([*needed, *segmenters]))
     run = partial(_run, setting, runtime, tuple(segmenters), tuple(rungs))
-    return Stage("evaluation", setting, inputs, run, version=2)
+    files = files_of(pseudo.refine) if pseudo else ()
+    return Stage("evaluation", setting, inputs, run, version=2, files=files)
 
 
 def held_out(manifest: Manifest, config: EvaluationConfig) -> tuple[str, list[Record]]:
@@ -217,7 +219,8 @@ def _run(
     judge = None
     if setting.cam is not None:
         classifier = load_model(context.inputs["classifier"] / "model", device=device)
-        viewer = Viewer(classifier, setting.cam, config.tile)
+        refiners = setting.pseudo.refine if setting.pseudo else ()
+        viewer = Viewer(classifier, setting.cam, config.tile, refiners=refiners)
         rungs = [*classifier_rungs(setting.cam, refined=setting.pseudo is not None), *rungs]
         judge = Judge(setting, viewer, context, len(records))
     scored = _score(config, context, records, rungs, judge)

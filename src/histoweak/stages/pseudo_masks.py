@@ -22,11 +22,14 @@ from histoweak.refine.background import (
     background_score,
     weigh_by_nuclei,
 )
+from histoweak.refine.chain import refine
 from histoweak.refine.components import clean_mask
+from histoweak.refine.config import Chain, files_of
 from histoweak.refine.threshold import among_allowed, gate, min_max_mask, posterior_mask
 from histoweak.refine.white import WhiteConfig, white_mask
 from histoweak.stages.saliency import SaliencyMaps
 from histoweak.stages.scores import Reading, read_patch_probs, read_scores, score_file
+from histoweak.training.config import RuntimeConfig
 
 Scores = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.uint8]
@@ -40,7 +43,8 @@ class PseudoMaskConfig(StrictConfig):
     speaks for are ignored. `negative` names the class that takes all other pixels in the
     `min-max` reading; without it they are ignored. Components below `min_area` of the frame are
     ignored. `white` is the rule for white background, null where white may be tissue. `background`
-    is what competes with the classes besides each other, null for nothing.
+    is what competes with the classes besides each other, null for nothing. Before all that,
+    `refine` are refiners that the scores go through, enlarged to the size of the frame.
     """
 
     threshold: float = Field(0.70, gt=0, le=1)
@@ -49,10 +53,16 @@ class PseudoMaskConfig(StrictConfig):
     min_area: float = Field(0.005, ge=0, lt=1)
     white: WhiteConfig | None = WhiteConfig()
     background: BackgroundConfig | None = None
+    refine: Chain = ()
 
 
 def pseudo_mask_stage(
-    config: PseudoMaskConfig, reading: Reading, classes: ClassSet, scores: str = "scores"
+    config: PseudoMaskConfig,
+    reading: Reading,
+    classes: ClassSet,
+    scores: str = "scores",
+    *,
+    runtime: RuntimeConfig | None = None,
 ) -> Stage:
     """Make the stage; its artefact holds one index PNG per frame and `pseudo_masks.json`.
 
@@ -61,6 +71,7 @@ def pseudo_mask_stage(
         reading: what the scores mean.
         classes: the K classes.
         scores: the stage whose artefact holds the scores.
+        runtime: gives the device of the refiners, which is the processor without it.
 
     Raises:
         ConfigError: `negative` is none of the classes, or `background` does not go with the rest;
@@ -74,8 +85,10 @@ def pseudo_mask_stage(
         )
     if config.background is not None:
         _require_fit(config.background, config.negative, reading)
-    run = partial(_run, config, reading, scores)
-    return Stage("pseudo-masks", config, ("frames", scores), run)
+    device = runtime.torch_device() if runtime else "cpu"
+    run = partial(_run, config, reading, scores, device)
+    files = files_of(config.refine)
+    return Stage("pseudo-masks", config, ("frames", scores), run, files=files)
 
 
 def _require_fit(background: BackgroundConfig, negative: str | None, reading: Reading) -> None:
@@ -96,7 +109,9 @@ def _require_fit(background: BackgroundConfig, negative: str | None, reading: Re
         SaliencyMaps(background.folder)
 
 
-def _run(config: PseudoMaskConfig, reading: Reading, scored: str, context: StageContext) -> None:
+def _run(
+    config: PseudoMaskConfig, reading: Reading, scored: str, device: str, context: StageContext
+) -> None:
     store = FrameStore(context.inputs["frames"])
     classes = context.manifest.classes
     probs = read_patch_probs(context.inputs[scored] / "patch_probs.csv")
@@ -109,6 +124,7 @@ def _run(config: PseudoMaskConfig, reading: Reading, scored: str, context: Stage
     for index, frame in frames:
         coarse = read_scores(context.inputs[scored] / score_file(index))
         scores = enlarge(coarse, stride, (frame.height, frame.width))
+        scores = refine(store.image(index), scores, config.refine, device)
         own = np.array([probs[index, w] for w in range(len(frame.boxes))], np.float32)
         allowed = allowed_classes(frame, own, config.gate, len(classes))
         saliency = None if external is None else external(frame)

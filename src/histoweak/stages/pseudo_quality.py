@@ -59,8 +59,8 @@ class PseudoMaskTally:
             sigma = config.background.sigma * patch.zoom
             background = config.background.model_copy(update={"sigma": sigma})
             config = config.model_copy(update={"background": background})
-        allowed = np.ones(patch.scores.shape, bool)
-        return make_mask(patch.scores, allowed, patch.image, config, self.reading, self.classes)
+        allowed = np.ones(patch.refined.shape, bool)
+        return make_mask(patch.refined, allowed, patch.image, config, self.reading, self.classes)
 
     def update(self, patch: Patch) -> None:
         """Count one image."""
