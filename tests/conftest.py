@@ -71,6 +71,22 @@ TINY: dict[str, dict[str, Any]] = {
         "segmenter": {**SEGMENTER, "fit": {**FIT, "batch": 2}},
         "evaluation": EVALUATION,
     },
+    "mlps": {
+        "classifier": {
+            "net": {
+                "encoder": "resnet38d",
+                "strides": [8],
+                "head": "last",
+                "width_factor": 0.02,
+                "attention": "train",
+                "dropout": 0.5,
+            },
+            "fit": FIT,
+        },
+        "scores": {"tta": "none"},
+        "segmenter": SEGMENTER,
+        "evaluation": EVALUATION,
+    },
     "supervised": {"segmenter": SEGMENTER, "evaluation": EVALUATION},
 }
 """Settings of each method that train in about a second; values are never to be quoted."""

@@ -22,6 +22,7 @@ HEAVY = [
     "histoweak.api",
     "histoweak.cli",
     "histoweak.cli.ladder",
+    "histoweak.methods.mlps",
     "histoweak.methods.supervised",
     "histoweak.methods.vgg_cam",
     "histoweak.report.from_run",

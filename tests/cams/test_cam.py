@@ -3,7 +3,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from histoweak.cams.cam import class_maps, min_max_scores, peak_scores, posterior_scores
+from histoweak.cams.cam import (
+    class_maps,
+    joint_scores,
+    min_max_scores,
+    peak_scores,
+    posterior_scores,
+)
 
 
 def maps(batch: int, classes: int, gain: float = 5.0) -> torch.Tensor:
@@ -84,3 +90,15 @@ def test_peak_scores_are_those_of_a_loop() -> None:
         expected = max(0.0, float(tensor[b, c, y, x])) / (top + 1e-5)
         assert abs(float(found[b, c, y, x]) - expected) < 1e-6
     assert not found[0, 1].any() and (found[1, 2] > 0.99).all()
+
+
+def test_joint_scores_have_one_range_and_keep_the_order_of_classes() -> None:
+    tensor = maps(2, 3)
+    tensor[1] = 4.0  # the same everywhere: a range of zero
+    found = joint_scores(tensor)
+    values = [float(v) for v in tensor[0].flatten()]
+    low, high = min(values), max(values)
+    expected = [(v - low) / (high - low) for v in values]
+    np.testing.assert_allclose(found[0].flatten(), expected, atol=1e-6)
+    assert (found[1] == 0).all()
+    assert found[0].argmax(0).equal(tensor[0].argmax(0))

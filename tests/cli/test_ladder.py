@@ -85,9 +85,7 @@ def test_every_step_stands_in_one_column_with_its_scores():
     assert one.count("boundary F at 4 microns") == 1
 
 
-@pytest.mark.parametrize(
-    ("tta", "said"), [(("d4",), "d4"), (("none", "d4"), "as in the first row")]
-)
+@pytest.mark.parametrize(("tta", "said"), [(("d4",), "d4"), (("none", "d4"), "as in its row")])
 def test_the_protocol_stands_above_each_table(tta, said):
     found = figures(tta)
     text = " ".join(printed(ladder_tables(found, 80)).split())
@@ -98,3 +96,14 @@ def test_the_protocol_stands_above_each_table(tta, said):
     for thing in (label_table(found), evidence_table(found)):
         whole = " ".join(printed(thing).split())
         assert "gate none, test-time augmentation d4, checkpoint last, split test, seed 3" in whole
+
+
+def test_a_gate_that_only_some_steps_have_stands_in_a_row_of_its_own():
+    found = figures(("d4",))
+    found["gate"] = "predicted >= 0.1"
+    for step in found["ladder"][:-1]:
+        step["gate"] = "none"
+    text = " ".join(printed(ladder_tables(found, 250), 250).split())
+    assert text.startswith("gate as in its row, test-time augmentation d4, checkpoint last")
+    assert text.count("predicted >= 0.1") == 1 and "│ gate" in text
+    assert "gate none" in " ".join(printed(label_table(found)).split())

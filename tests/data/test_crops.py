@@ -251,3 +251,31 @@ def test_only_windows_that_are_kept_are_shown(tmp_path) -> None:
     images = [np.zeros((64, 64, 3), np.uint8)] * 2
     data = dataset(write_store(tmp_path, [mixed, single], images), 16, keep=is_mixed)
     assert {data[step, 0].name for step in range(20)} == {"a-1"}
+
+
+def test_upside_down_makes_both_flips_and_nothing_else(tmp_path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    store = write_store(tmp_path / "s", [frame([(0, 0, 32, 32)], 32, 32)], [image])
+    augment = STILL.model_copy(update={"flips": True, "upside_down": True})
+    crops = dataset(store, 32, augment)
+    seen = {crops[step, 0].image.numpy().tobytes() for step in range(60)}
+    pixels = image.transpose(2, 0, 1)
+    flips = [(), (1,), (2,), (1, 2)]
+    assert seen == {np.ascontiguousarray(np.flip(pixels, axes)).tobytes() for axes in flips}
+
+
+def test_half_of_the_crops_are_blurred_and_nothing_else_of_them_changes(tmp_path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    store = write_store(tmp_path / "s", [frame([(0, 0, 64, 64)])], [image])
+    sharp = dataset(store, 64, TURNED.model_copy(update={"stain": 0.3}))
+    soft = dataset(store, 64, TURNED.model_copy(update={"stain": 0.3, "blur": 2.0}))
+    blurred = 0
+    for step in range(60):
+        one, other = sharp[step, 0], soft[step, 0]
+        assert one.stain.equal(other.stain) and one.boxes.equal(other.boxes)
+        if not one.image.equal(other.image):
+            blurred += 1
+            assert other.image.float().std() < one.image.float().std()
+            difference = other.image.float().mean() - one.image.float().mean()
+            assert abs(float(difference)) < 2
+    assert 18 <= blurred <= 42

@@ -1,6 +1,9 @@
+import numpy as np
+import pytest
 import torch
 
-from histoweak.inference.gate import mask_absent, present_classes
+from histoweak.inference.gate import close_gate, mask_absent, present_classes
+from tests.inference.models import classifier, picture, segmenter
 
 
 def test_an_absent_class_never_wins_although_all_present_logits_are_negative():
@@ -26,3 +29,30 @@ def test_nothing_present_means_no_gate():
 def test_a_class_at_the_threshold_is_present():
     found = present_classes(torch.tensor([0.05, 0.1, 0.9]), 0.1)
     assert found.tolist() == [False, True, True]
+
+
+def test_the_released_gate_multiplies_and_so_lets_absent_classes_win():
+    """Han et al. as released: logits times 0 or 1."""
+    logits = torch.tensor([-3.0, -1.0, -2.0])[:, None].expand(3, 2)
+    present = torch.tensor([True, False, True])
+    assert close_gate(logits, present, "multiply").argmax(0).eq(1).all()
+    assert close_gate(logits, present).argmax(0).eq(2).all()
+    nothing = torch.zeros(3, dtype=torch.bool)
+    assert close_gate(logits, nothing, "multiply").argmax(0).eq(0).all()
+    assert close_gate(logits, nothing).equal(logits)
+    assert close_gate(logits, None, "multiply").equal(logits)
+
+
+def test_a_model_can_be_gated_in_both_forms():
+    model = segmenter()
+    image = picture(40, 48)
+    with torch.inference_mode():
+        tensor = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255
+        logits = model.network.eval()(tensor)[0]
+    present = np.array([False, True, False])
+    multiplied = (logits * torch.from_numpy(present)[:, None, None]).argmax(0)
+    found = model.predict(image, present=present, form="multiply").array
+    np.testing.assert_array_equal(found, multiplied)
+    assert (model.predict(image, present=present).array == 1).all()
+    with pytest.raises(TypeError, match="no logits of pixels"):
+        classifier().predict(image, present=present, form="multiply")

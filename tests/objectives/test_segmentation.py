@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from histoweak.objectives.segmentation import pixel_loss
+from histoweak.objectives.segmentation import fifth_logit_loss, layered_loss, pixel_loss
 
 
 def batch(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -60,3 +60,54 @@ def test_a_batch_of_ignored_pixels_has_loss_zero_and_gradient_zero(share) -> Non
     loss = pixel_loss(logits, torch.full_like(masks, 255), share)
     loss.backward()
     assert float(loss.detach()) == 0 and logits.grad is not None and (logits.grad == 0).all()
+
+
+def several(seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and the masks of three layers that share their white."""
+    generator = torch.Generator().manual_seed(seed)
+    masks = torch.randint(0, 3, (2, 3, 5, 6), generator=generator).to(torch.uint8)
+    masks[:, :, 0] = 255
+    return torch.randn(2, 3, 5, 6, generator=generator) * 3, masks
+
+
+def test_layers_are_weighed_against_each_other() -> None:
+    """Han et al.: 0.6, 0.2 and 0.2 times the cross entropy that ignores white."""
+    logits, masks = several()
+    masks[1, 0, 3] = 255  # a layer may ignore what others do not
+    parts = [F.cross_entropy(logits, masks[:, m].long(), ignore_index=255) for m in range(3)]
+    expected = 0.2 * parts[0] + 0.2 * parts[1] + 0.6 * parts[2]
+    torch.testing.assert_close(layered_loss(logits, masks, (0.2, 0.2, 0.6)), expected)
+    torch.testing.assert_close(layered_loss(logits, masks[:, 2:], (1.0,)), parts[2])
+    torch.testing.assert_close(
+        layered_loss(logits, masks[:, :1], (0.5,), 0.3), 0.5 * pixel_loss(logits, masks[:, 0], 0.3)
+    )
+
+
+def test_the_released_loss_has_a_logit_more_and_divides_by_the_batch_again() -> None:
+    logits, masks = several()
+    fifth = torch.where(masks[:, 2] == 255, 100.0, 0.0)[:, None]
+    extended = torch.cat([logits, fifth], dim=1)
+    target = masks.long().masked_fill(masks == 255, 3)
+    parts = [F.cross_entropy(extended, target[:, m]) / 2 for m in range(3)]
+    expected = 0.2 * parts[0] + 0.2 * parts[1] + 0.6 * parts[2]
+    found = fifth_logit_loss(logits, masks, (0.2, 0.2, 0.6))
+    torch.testing.assert_close(found, expected)
+    assert found < layered_loss(logits, masks, (0.2, 0.2, 0.6))
+
+
+def test_in_the_released_loss_white_costs_nothing_and_tissue_a_little_more() -> None:
+    logits = torch.tensor([2.0, 0.0]).view(1, 2, 1, 1)
+    white = torch.full((1, 1, 1, 1), 255, dtype=torch.uint8)
+    assert float(fifth_logit_loss(logits, white, (1.0,))) < 1e-6
+    tissue = torch.zeros_like(white)
+    plain = float(pixel_loss(logits, tissue[:, 0]))
+    assert float(fifth_logit_loss(logits, tissue, (1.0,))) == pytest.approx(
+        -math.log(math.exp(2) / (math.exp(2) + 2)), rel=1e-5
+    )
+    assert plain == pytest.approx(0.127, abs=1e-3)
+
+
+def test_masks_that_differ_in_white_would_cost_a_hundred() -> None:
+    """Why one white map serves all layers of an image."""
+    masks = torch.tensor([0, 255], dtype=torch.uint8).view(1, 2, 1, 1)
+    assert float(fifth_logit_loss(torch.zeros(1, 2, 1, 1), masks, (1.0, 0.0))) > 90

@@ -4,7 +4,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from histoweak.refine.threshold import among_allowed, gate, min_max_mask, posterior_mask
+from histoweak.refine.threshold import (
+    among_allowed,
+    gate,
+    joint_mask,
+    min_max_mask,
+    posterior_mask,
+)
 
 
 def column(*pixels) -> np.ndarray:
@@ -65,3 +71,34 @@ def test_among_allowed_classes_the_posterior_adds_to_one() -> None:
     np.testing.assert_allclose(found[2], [0.0, 0.0, 0.0])
     # A lone allowed class is certain, however little of it the network sees.
     np.testing.assert_allclose(found[3], [1.0, 0.0, 0.0], rtol=1e-5)
+
+
+def released_masks(stack: np.ndarray, present: np.ndarray, white: np.ndarray) -> np.ndarray:
+    """Han et al. as released: absent rows 0, a fifth row of 1.000001 on white, argmax."""
+    scaled = (stack - stack.min()) / (stack.max() - stack.min())
+    rows = [scaled[k] * present[k] for k in range(4)]
+    return np.argmax([*rows, np.where(white, 1.000001, 0)], axis=0)
+
+
+def test_joint_masks_are_the_released_ones_but_for_their_tie() -> None:
+    random = np.random.default_rng(0)
+    stack = random.normal(size=(4, 9, 9)).astype(np.float32)
+    stack[2, 4, 4] = stack.min() - 1  # the lone present class has the least score of all
+    scores = (stack - stack.min()) / (stack.max() - stack.min())
+    for present in np.array([[0, 0, 1, 0], [1, 0, 1, 0], [0, 1, 1, 1]]):
+        allowed = np.broadcast_to(present[:, None, None] > 0, stack.shape)
+        released = released_masks(stack, present, np.zeros((9, 9), bool))
+        np.testing.assert_array_equal(joint_mask(scores, allowed, 0, exclude=False), released)
+        ours = joint_mask(scores, allowed, 0)
+        assert np.isin(ours, np.flatnonzero(present)).all()
+        differs = np.argwhere(ours != released)
+        assert all(tuple(place) == (4, 4) for place in differs)
+    alone = np.broadcast_to((np.arange(4) == 2)[:, None, None], stack.shape)
+    assert joint_mask(scores, alone, 0, exclude=False)[4, 4] == 0  # the trap: class 0 is absent
+    assert (joint_mask(scores, alone, 0) == 2).all()
+
+
+def test_joint_masks_leave_out_what_is_below_the_threshold() -> None:
+    scores = np.array([[[0.2, 0.9]], [[0.4, 0.8]]], np.float32)
+    allowed = np.array([[[True, True]], [[True, True]]])
+    assert joint_mask(scores, allowed, 0.5).tolist() == [[255, 0]]

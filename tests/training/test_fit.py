@@ -113,7 +113,7 @@ def test_a_bad_loss_names_patches_and_keeps_the_checkpoint(
         training(trouble=lambda step, loss: loss * float("nan") if step == 4 else loss)
     names = [dataset[4, slot].name for slot in range(4)]
     assert str(caught.value) == (
-        f"the loss is not a number at step 4 (patches {', '.join(names)}, ...). Lower fit.optim.lr "
+        f"the loss is not a number at step 4 (patches {', '.join(names)}). Lower fit.optim.lr "
         "or set fit.optim.clip=1.0 and run again: finished stages stay, and so does the last "
         "checkpoint of these settings"
     )
@@ -126,13 +126,29 @@ def test_a_bad_loss_names_patches_and_keeps_the_checkpoint(
     np.testing.assert_array_equal(resumed, whole)
 
 
-def test_weights_that_are_not_numbers_are_not_kept(training: Training) -> None:
+def test_a_bad_gradient_is_refused_before_it_spoils_the_weights(
+    training: Training, dataset: CropDataset
+) -> None:
     def break_gradient(step: int, loss: Tensor) -> Tensor:
         # The loss is a number, its slope is not.
-        return loss + (loss - loss.detach()).sqrt() if step == 5 else loss
+        return loss + (loss - loss.detach()).sqrt() if step == 4 else loss
+
+    names = ", ".join(dataset[4, slot].name for slot in range(4))
+    with pytest.raises(TrainingError) as caught:
+        training(trouble=break_gradient)
+    said = f"the gradient is not a number at step 4 (patches {names}). Lower"
+    assert str(caught.value).startswith(said)
+    assert training.steps_done == 3 and len(training.seen) == 5
+
+
+def test_weights_that_are_not_numbers_are_not_kept(training: Training) -> None:
+    fast = CONSTANT.model_copy(update={"lr": 1e30})
+
+    def steep(step: int, loss: Tensor) -> Tensor:
+        return loss * (1e20 if step == 5 else 0)
 
     with pytest.raises(TrainingError, match=r"weights network.weight are not numbers after 6 st"):
-        training(trouble=break_gradient)
+        training(trouble=steep, optim=fast)
     assert training.steps_done == 3
 
 

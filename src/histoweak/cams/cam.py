@@ -51,6 +51,20 @@ def peak_scores(maps: Tensor) -> Tensor:
     return positive / (positive.amax(dim=(2, 3), keepdim=True) + 1e-5)
 
 
+def joint_scores(maps: Tensor) -> Tensor:
+    """All classes scaled to [0, 1] by one range, the least and the greatest value of the image.
+
+    The order of classes at a pixel stays, negative evidence included. Maps that are the same
+    everywhere score 0. Han et al. (Medical Image Analysis 2022) scale their Grad-CAMs so.
+
+    Args:
+        maps: (B, K, h, w).
+    """
+    low = maps.amin(dim=(1, 2, 3), keepdim=True)
+    span = maps.amax(dim=(1, 2, 3), keepdim=True) - low
+    return torch.where(span > 0, (maps - low) / torch.where(span > 0, span, 1), 0)
+
+
 def posterior_scores(maps: Tensor, allowed: Tensor | None = None) -> Tensor:
     """Posterior of each class at each pixel: softmax over the classes.
 

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from histoweak import __version__
 from histoweak.cli.compare import compare
+from histoweak.cli.convert import app as convert_app
 from histoweak.cli.data import app as data_app
 from histoweak.cli.demo import demo
 from histoweak.cli.evaluate import evaluate
@@ -37,6 +38,7 @@ app.command()(report)
 app.command()(methods)
 app.command()(synth)
 app.add_typer(data_app, name="data")
+app.add_typer(convert_app, name="convert")
 app.add_typer(export_app, name="export")
 
 INTERRUPTED = 130

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from histoweak.cli.tables import (
+    PROTOCOL,
     cell,
     images_scored,
     mask_table,
@@ -68,12 +69,11 @@ def print_ladder(evaluation: Path) -> None:
 def ladder_tables(figures: Mapping[str, Any], width: int) -> Group:
     """All rungs, in as many tables as the width of the terminal asks for."""
     ladder = figures["ladder"]
-    augmentations = list(dict.fromkeys(str(r.get("tta", figures["tta"])) for r in ladder))
-    tta = augmentations[0] if len(augmentations) == 1 else "as in the first row"
-    said = protocol_line({**figures, "tta": tta})
-    tables = [
-        _rungs(rungs, figures, with_tta=len(augmentations) > 1) for rungs in _parted(ladder, width)
-    ]
+    own = {key: {str(r.get(key, figures[key])) for r in ladder} for key in ("gate", "tta")}
+    varied = [key for key, values in own.items() if len(values) > 1]
+    common = {key: min(values) for key, values in own.items()}
+    said = protocol_line({**figures, **common, **dict.fromkeys(varied, "as in its row")})
+    tables = [_rungs(rungs, figures, varied) for rungs in _parted(ladder, width)]
     return titled(f"{said}; {images_scored(figures)}, one confusion matrix", *tables)
 
 
@@ -86,15 +86,15 @@ def _parted(ladder: Sequence[Mapping[str, Any]], width: int) -> list[Sequence[Ma
 
 
 def _rungs(
-    rungs: Sequence[Mapping[str, Any]], figures: Mapping[str, Any], *, with_tta: bool
+    rungs: Sequence[Mapping[str, Any]], figures: Mapping[str, Any], varied: Sequence[str]
 ) -> Table:
     table = Table()
     table.add_column("", max_width=LABEL_WIDTH, overflow="fold")
     for rung in rungs:
         table.add_column(escape(rung["name"]), justify="right", overflow="fold")
-    if with_tta:
-        augmentations = (str(rung.get("tta", figures["tta"])) for rung in rungs)
-        table.add_row("test-time augmentation", *map(escape, augmentations), end_section=True)
+    for key in varied:
+        values = (str(rung.get(key, figures[key])) for rung in rungs)
+        table.add_row(PROTOCOL[key], *map(escape, values), end_section=key == varied[-1])
     table.add_row("mIoU", *(cell(rung["miou_present"]) for rung in rungs), style="bold")
     for name in rungs[0]["classes"]:
         table.add_row(
@@ -117,7 +117,8 @@ def label_table(figures: Mapping[str, Any]) -> Group:
     table = _by_class([name for name, _ in rows], LABELS.values())
     for name, scores in rows:
         table.add_row(escape(name), *(cell(scores[key]) for key in LABELS))
-    said = protocol_line({**figures, "tta": labels["tta"]})
+    # What the classifier says is never gated by what it says.
+    said = protocol_line({**figures, "gate": "none", "tta": labels["tta"]})
     return titled(f"patch labels: {said}; {labels['patches']} labelled patches", table)
 
 
@@ -131,7 +132,7 @@ def evidence_table(figures: Mapping[str, Any]) -> Group:
         patch, pixel = (p["classes"].get(name, p["mean"]) for p in (evidence, pixels))
         values = [patch[key] for key in EVIDENCE] + [pixel.get(key) or {} for key in PIXELS]
         table.add_row(escape(name), *(cell(value.get("estimate")) for value in values))
-    said = protocol_line({**figures, "tta": evidence["tta"]})
+    said = protocol_line({**figures, "gate": "none", "tta": evidence["tta"]})
     return titled(f"evidence: {said}; {evidence['patches']} images", table)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from PIL import Image, ImageFilter
 from pydantic import Field
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
@@ -28,13 +29,17 @@ Key = tuple[int, int]
 class AugmentConfig(StrictConfig):
     """Augmentation of crops.
 
-    `flips` and right-angle `rotations` on or off; `scale` s draws the magnification between
+    `flips` and right-angle `rotations` on or off; `upside_down` flips along the other axis as
+    well, which rotations do anyway; half of the crops are blurred with a Gaussian of up to `blur`
+    pixels; `scale` s draws the magnification between
     1/(1+s) and 1+s, equally often on either side of 1; `stain` and `stain_shift` are the largest
     relative and absolute change of each of the H, E and D optical densities.
     """
 
     flips: bool = True
     rotations: bool = True
+    upside_down: bool = False
+    blur: float = Field(0.0, ge=0, le=10)
     scale: float = Field(0.1, ge=0, le=3)
     stain: float = Field(0.05, ge=0, lt=1)
     stain_shift: float = Field(0.02, ge=0, lt=1)
@@ -135,7 +140,7 @@ class CropDataset(Dataset[Crop]):
             _place(rng, box[axis], box[axis + 2], side, length)
             for axis, length in ((0, frame.width), (1, frame.height))
         )
-        turns = int(rng.integers(4)) if self.augment.rotations else 0
+        turns = self._turns(rng)
         flip = bool(rng.integers(2)) if self.augment.flips else False
         image = _turn(_cut(self.store.image(index), x, y, side, "reflect"), turns, flip)
         mask = None
@@ -143,16 +148,23 @@ class CropDataset(Dataset[Crop]):
             mask = self._mask(self.mask_of(index), x, y, side, turns, flip)
         boxes, labels = _inside(frame, x, y, side, self.n_classes)
         boxes = _turn_boxes(boxes, side, turns, flip) * (self.size / side)
-        pixels = image.transpose(2, 0, 1)[None]
+        pixels = _resize(image.transpose(2, 0, 1)[None], self.size, "bilinear")[0]
+        stain = self._stain(rng)
         return Crop(
-            image=_resize(pixels, self.size, "bilinear")[0],
+            image=self._blurred(pixels, rng),
             boxes=torch.from_numpy(boxes.astype(np.float32)),
             labels=torch.from_numpy(labels),
             mask=mask,
-            stain=torch.from_numpy(self._stain(rng)),
+            stain=torch.from_numpy(stain),
             name=frame.windows[window],
             step=step,
         )
+
+    def _turns(self, rng: np.random.Generator) -> int:
+        """Quarter turns; half a turn and a flip make a flip along the other axis."""
+        if self.augment.rotations:
+            return int(rng.integers(4))
+        return 2 * int(rng.integers(2)) if self.augment.upside_down else 0
 
     def _mask(self, mask: UInt8, x: int, y: int, side: int, turns: int, flip: bool) -> Tensor:
         """The piece of one (H,W) or several (M,H,W) masks that belongs to a crop."""
@@ -161,6 +173,16 @@ class CropDataset(Dataset[Crop]):
         first = cut[None] if mask.ndim == 2 else cut.transpose(2, 0, 1)
         resized = _resize(first[None], self.size, "nearest")[0]
         return resized[0] if mask.ndim == 2 else resized
+
+    def _blurred(self, pixels: Tensor, rng: np.random.Generator) -> Tensor:
+        if self.augment.blur == 0:
+            return pixels
+        chosen, sigma = rng.random() < 0.5, rng.uniform(0, self.augment.blur)
+        if not chosen:
+            return pixels
+        image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
+        blurred = np.array(image.filter(ImageFilter.GaussianBlur(sigma)))
+        return torch.from_numpy(blurred).permute(2, 0, 1).contiguous()
 
     def _stain(self, rng: np.random.Generator) -> npt.NDArray[np.float32]:
         factors = 1 + rng.uniform(-self.augment.stain, self.augment.stain, 3)

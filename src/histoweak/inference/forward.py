@@ -51,7 +51,11 @@ def computing(config: InferenceConfig) -> Iterator[None]:
 
 
 def segmenter_bands(
-    network: nn.Module, image: UInt8, n_classes: int, config: InferenceConfig
+    network: nn.Module,
+    image: UInt8,
+    n_classes: int,
+    config: InferenceConfig,
+    logits: bool = False,
 ) -> Iterator[Tensor]:
     """Class probabilities of a segmenter, averaged over tiles and orientations.
 
@@ -60,6 +64,7 @@ def segmenter_bands(
         image: (H, W, 3) uint8.
         n_classes: K.
         config: tiles and test-time augmentation.
+        logits: average and yield logits in place of probabilities.
 
     Yields:
         (K, rows, W) float32 on the network's device, consecutive, H rows in all.
@@ -67,8 +72,8 @@ def segmenter_bands(
     network.eval()
 
     def probs(tiles: Tensor) -> Tensor:
-        logits: Tensor = network(tiles.float() / 255)
-        return logits.softmax(dim=1)
+        values: Tensor = network(tiles.float() / 255)
+        return values if logits else values.softmax(dim=1)
 
     tile, overlap = config.grid()
     pixels = _tensor(image, network)

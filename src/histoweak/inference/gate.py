@@ -13,6 +13,24 @@ Gate = Literal["none", "predicted", "truth"]
 """Where the knowledge comes from: nowhere, from a classifier, or from the true patch labels."""
 
 
+Form = Literal["exclude", "multiply"]
+"""What absence means: cut by minus infinity, or logits times zero as some released code has it."""
+
+
+def close_gate(scores: Tensor, present: Tensor | None, form: Form = "exclude") -> Tensor:
+    """Apply a gate in one of its forms.
+
+    Args:
+        scores: (K, ...); logits for `multiply`, where another scale would give another result.
+        present: (K,) bool, or None for no gate.
+        form: `exclude` as in `mask_absent`; `multiply` sets absent classes to 0, also where none
+            is present, so that the first class wins everywhere.
+    """
+    if form == "exclude" or present is None:
+        return mask_absent(scores, present)
+    return scores * present.to(scores).view(-1, *[1] * (scores.ndim - 1))
+
+
 def mask_absent(scores: Tensor, present: Tensor | None) -> Tensor:
     """Set the scores of absent classes to minus infinity.
 

@@ -28,6 +28,7 @@ from histoweak.inference.forward import (
     segmenter_bands,
     window_logits,
 )
+from histoweak.inference.gate import Form
 from histoweak.inference.post import adjusted_bands, class_indices, class_probs
 from histoweak.inference.post_config import SavedPost
 from histoweak.inference.resize import index_mask
@@ -149,7 +150,7 @@ class TissueModel:
             ConfigError: an option is unknown or out of range.
             ImageError: the image would be too large at working scale.
         """
-        working, config = self._at_working_scale(image, mpp), _config(options)
+        working, config = self.at_working_scale(image, mpp), _config(options)
         with computing(config):
             bands = self._refined_bands(working, config)
             if self.post is not None:
@@ -162,6 +163,7 @@ class TissueModel:
         image: UInt8,
         mpp: float | None = None,
         present: npt.ArrayLike | None = None,
+        form: Form = "exclude",
         **options: Unpack[Options],
     ) -> LabelMap:
         """Label every pixel of an image at its own size.
@@ -174,6 +176,8 @@ class TissueModel:
             mpp: as in `probs`.
             present: (K,) bool, classes that may appear (see `histoweak.inference.gate`); None or
                 no class at all: any.
+            form: `exclude` cuts other classes; `multiply` sets their logits to 0, as some released
+                code does, which only a segmenter can.
             options: fields of `InferenceConfig`.
 
         Returns:
@@ -183,17 +187,18 @@ class TissueModel:
         Raises:
             ConfigError, ImageError: as in `probs`.
         """
-        working, config = self._at_working_scale(image, mpp), _config(options)
+        working, config = self.at_working_scale(image, mpp), _config(options)
         gate = None if present is None else torch.as_tensor(np.asarray(present, bool))
         with computing(config):
-            bands = self._refined_bands(working, config)
+            multiplied = gate is not None and form == "multiply"
+            bands = self._refined_bands(working, config, logits=multiplied)
             silent = self.classes.white_index if config.refine else None
             if self.post is not None:
                 # Its maps are followed by those of background and other tissue.
                 silent = None if silent is None else len(self.classes)
                 if gate is not None:
                     gate = torch.cat([gate, torch.ones(EXTRAS, dtype=torch.bool)])
-            mask = index_mask(bands, _size(working), _size(image), gate, silent)
+            mask = index_mask(bands, _size(working), _size(image), gate, form, silent)
         if self.post is not None:
             mask = class_indices(self.post, self.classes)[mask]
         if self.white is not None:
@@ -220,7 +225,7 @@ class TissueModel:
             (K, ceil(h / s), ceil(w / s)) float32 with s = `stride`, unbounded; row i is centred at
             row (i + 0.5) s of the image at working scale (h, w).
         """
-        working, config = self._at_working_scale(image, mpp), _config(options)
+        working, config = self.at_working_scale(image, mpp), _config(options)
         with computing(config):
             maps: Float = self._maps(working, config).cpu().numpy()
         return maps
@@ -264,7 +269,7 @@ class TissueModel:
         **options: Unpack[Options],
     ) -> tuple[Float, Float]:
         """`maps` and `patch_probs` of the same passes."""
-        working, config = self._at_working_scale(image, mpp), _config(options)
+        working, config = self.at_working_scale(image, mpp), _config(options)
         with computing(config):
             maps, logits = maps_and_logits(
                 self.network, self._strides(), working, len(self.classes), config
@@ -300,7 +305,7 @@ class TissueModel:
         """
         if self.post is None:
             raise TypeError("a model without post-processing has nothing adjusted; ask for probs")
-        working, config = self._at_working_scale(image, mpp), _config(options)
+        working, config = self.at_working_scale(image, mpp), _config(options)
         with computing(config):
             bands = list(self._prob_bands(working, config))
             found: Float = torch.cat(bands, dim=1).numpy()
@@ -309,24 +314,34 @@ class TissueModel:
     def _scale(self, mpp: float | None) -> float:
         return 1.0 if mpp is None or self.mpp is None else mpp / self.mpp
 
-    def _at_working_scale(self, image: UInt8, mpp: float | None) -> UInt8:
+    def at_working_scale(self, image: UInt8, mpp: float | None) -> UInt8:
+        """Return an image (H, W, 3) at the scale of the model; errors as in `probs`."""
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise ValueError(f"expected (H, W, 3) uint8, got {image.shape} {image.dtype}")
         where = f"at the model's {self.mpp} microns per pixel"
         _refuse_large(_size(image), self._scale(mpp), where)
         return rescale_image(image, self._scale(mpp))
 
-    def _refined_bands(self, working: UInt8, config: InferenceConfig) -> Iterator[Tensor]:
-        """What `_prob_bands` yields after the refiners, which need all rows at once."""
-        bands = self._prob_bands(working, config)
-        if not config.refine:
+    def _refined_bands(
+        self, working: UInt8, config: InferenceConfig, logits: bool = False
+    ) -> Iterator[Tensor]:
+        """What `_prob_bands` yields after the refiners, which need all rows at once.
+
+        Logits, which the published form of the gate multiplies, are none that refiners take.
+        """
+        bands = self._prob_bands(working, config, logits)
+        if logits or not config.refine:
             return bands
         probs = torch.cat(list(bands), dim=1)
         images = torch.from_numpy(working.copy()).to(probs.device).permute(2, 0, 1)[None] / 255
         return iter(refine(images, probs[None], config.refine))
 
-    def _prob_bands(self, working: UInt8, config: InferenceConfig) -> Iterator[Tensor]:
-        """Bands of K probabilities, or of K + 2 adjusted maps where there is `post`."""
+    def _prob_bands(
+        self, working: UInt8, config: InferenceConfig, logits: bool = False
+    ) -> Iterator[Tensor]:
+        """Bands of K probabilities or logits, or of K + 2 adjusted maps where there is `post`."""
+        if self.has_maps and logits:
+            raise TypeError("a classifier has no logits of pixels; ask a segmenter")
 
         def bands(image: UInt8) -> Iterator[Tensor]:
             if self.post is not None:
@@ -335,7 +350,7 @@ class TissueModel:
                 return adjusted_bands(active, self.stride, image, *args, self.device)
             if self.has_maps:
                 return posterior_bands(self._maps(image, config), self.stride, _size(image))
-            return segmenter_bands(self.network, image, len(self.classes), config)
+            return segmenter_bands(self.network, image, len(self.classes), config, logits)
 
         _refuse_large(_size(working), max(config.scales), "at the largest of its scales")
         return mean_over_scales(bands, working, config.scales)

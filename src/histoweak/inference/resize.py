@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from histoweak.inference.gate import mask_absent
+from histoweak.inference.gate import Form, close_gate
 
 CHUNK_VALUES = 1 << 24
 """Values interpolated at once: bounds the working memory at about 200 MB."""
@@ -72,15 +72,17 @@ def index_mask(
     source: tuple[int, int],
     target: tuple[int, int],
     present: Tensor | None = None,
+    form: Form = "exclude",
     silent: int | None = None,
 ) -> npt.NDArray[np.uint8]:
-    """Resize probabilities that arrive in bands of rows, and keep the strongest class.
+    """Resize probabilities or logits that arrive in bands of rows, and keep the strongest class.
 
     Args:
         bands: as in `resize_bands`.
         source: (h, w).
         target: (H, W).
-        present: (K,) bool, the classes that may win; see `gate.mask_absent`.
+        present: (K,) bool, the classes that may win; see `gate.close_gate`.
+        form: of the gate.
         silent: index of pixels on which every class has probability 0; None: the first class.
 
     Returns:
@@ -90,7 +92,7 @@ def index_mask(
     top = 0
     for rows in resize_bands(bands, source, target):
         # Absent classes are masked after interpolating: infinities do not interpolate.
-        strongest = mask_absent(rows, present).argmax(0).to(torch.uint8)
+        strongest = close_gate(rows, present, form).argmax(0).to(torch.uint8)
         if silent is not None:
             strongest[rows.amax(0) <= 0] = silent
         mask[top : top + rows.shape[1]] = strongest.cpu().numpy()

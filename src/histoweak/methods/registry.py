@@ -80,6 +80,11 @@ METHODS: dict[str, MethodSpec] = {
         paper="Fang et al., IEEE Transactions on Medical Imaging 2025",
         module="histoweak.methods.hisynseg",
     ),
+    "mlps": MethodSpec(
+        title="Multi-layer pseudo-supervision: Grad-CAMs of three layers, progressive dropout",
+        paper="Han et al., Medical Image Analysis 80 (2022) 102487",
+        module="histoweak.methods.mlps",
+    ),
     "supervised": MethodSpec(
         title="Upper bound: the same segmenter, trained on true masks",
         paper="Chen et al., ECCV 2018 (DeepLabV3+)",

@@ -109,7 +109,8 @@ def join_maps(
     return Fuse(channels, width), width
 
 
-def _to_finest(maps: list[Tensor]) -> list[Tensor]:
+def to_finest(maps: list[Tensor]) -> list[Tensor]:
+    """Enlarge maps (B, C, h, w) bilinearly to the size of the first, the finest."""
     size = maps[0].shape[-2:]
     return [
         m if m.shape[-2:] == size else F.interpolate(m, size, mode="bilinear", align_corners=False)
@@ -123,7 +124,7 @@ class _Concatenate(nn.Module):
     def forward(self, maps: list[Tensor]) -> Tensor:
         if len(maps) == 1:
             return maps[0]
-        return torch.cat(_to_finest(maps), dim=1)
+        return torch.cat(to_finest(maps), dim=1)
 
 
 class Fuse(nn.Module):
@@ -144,5 +145,5 @@ class Fuse(nn.Module):
         """Return one map (B, width, h, w) at the finest stride."""
         # Projecting first and resizing after costs the fewest channels to resize.
         projected = [p(m) for p, m in zip(self.project, maps, strict=True)]
-        total: Tensor = self.mix(sum(_to_finest(projected)))
+        total: Tensor = self.mix(sum(to_finest(projected)))
         return total

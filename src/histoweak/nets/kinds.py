@@ -11,6 +11,7 @@ from histoweak.nets.cam_classifier import CamClassifier, ClassifierNetConfig
 from histoweak.nets.config import NetConfig
 from histoweak.nets.histosegnet import HistoSegNet, HistoSegNetConfig
 from histoweak.nets.instances import InstanceNet, InstanceNetConfig
+from histoweak.nets.layer_classifier import LayerClassifier, LayerNetConfig
 from histoweak.nets.refiner import RefinerNetConfig
 from histoweak.nets.segmenters import Segmenter, SegmenterNetConfig
 from histoweak.nets.suppression import SuppressedClassifier, SuppressedNetConfig
@@ -37,6 +38,7 @@ NETS: dict[str, NetKind] = {
     "refiner": NetKind(RefinerNetConfig, CamClassifier),
     "histosegnet": NetKind(HistoSegNetConfig, HistoSegNet),
     "boundary": NetKind(BoundaryNetConfig, BoundaryNet),
+    "layer-classifier": NetKind(LayerNetConfig, LayerClassifier),
 }
 
 

@@ -21,13 +21,15 @@ class SegmenterNetConfig(NetConfig):
     `architecture` is any of segmentation-models-pytorch; `encoder` any of its encoders, or a timm
     one as `tu-NAME`. `weights` is null (from scratch), a name that the library knows for the
     encoder, such as `imagenet`, which needs a network connection or a filled cache, or a local
-    safetensors file of the encoder with the names that torchvision or timm give it.
+    safetensors file of the encoder with the names that torchvision or timm give it. `normalise`
+    shifts and scales colours by the statistics of ImageNet.
     """
 
     architecture: str = "DeepLabV3Plus"
     encoder: str = "resnet18"
     output_stride: int | None = Field(None, ge=8, le=32)
     decoder_channels: int | None = Field(None, ge=8)
+    normalise: bool = True
 
 
 class Segmenter(nn.Module):
@@ -46,7 +48,7 @@ class Segmenter(nn.Module):
         super().__init__()
         self.config = config
         self.n_classes = n_classes
-        self.normalise = Normalise()
+        self.normalise = Normalise() if config.normalise else nn.Identity()
         self.network: Any = _create(config, n_classes)
         for path in config.files:
             _load_encoder(self.network, config.encoder, path)

@@ -47,6 +47,25 @@ def posterior_mask(posterior: Scores, threshold: float) -> Mask:
     return np.where(sure, best, IGNORE_INDEX).astype(np.uint8)
 
 
+def joint_mask(
+    scores: Scores, allowed: npt.NDArray[np.bool_], threshold: float, exclude: bool = True
+) -> Mask:
+    """The strongest class by scores of one common range, where it reaches the threshold.
+
+    Han et al. (Medical Image Analysis 2022) set absent classes to 0 in place of excluding them:
+    where a lone present class has the least score of the image, 0, the first class wins.
+
+    Args:
+        scores: (K, H, W) in [0, 1], all classes normalised together.
+        allowed: (K, H, W) bool.
+        threshold: in [0, 1]; 0 gives every pixel a class.
+        exclude: whether absent classes cannot win; otherwise they score 0.
+    """
+    possible = np.where(allowed, scores, -np.inf if exclude else 0)
+    best = possible.argmax(axis=0)
+    return np.where(possible.max(axis=0) >= threshold, best, IGNORE_INDEX).astype(np.uint8)
+
+
 def among_allowed(posterior: Scores, allowed: npt.NDArray[np.bool_]) -> Scores:
     """Posterior among the classes that may be present.
 

@@ -99,7 +99,7 @@ def labels_table(figures: Mapping[str, Any], names: tuple[str, ...]) -> MeasureT
         patches=found["patches"],
         counts=[found["classes"][name]["positives"] for name in names],
         interval_method=INTERVALS if intervals else "",
-        protocol=protocol_of(figures, found["tta"]),
+        protocol=protocol_of(figures, found),
     )
 
 
@@ -108,7 +108,7 @@ def looks_tables(figures: Mapping[str, Any], names: tuple[str, ...]) -> list[Mea
     found = figures.get("evidence") or {}
     parts = (("Patch by patch", found, LOOKS), ("Pixel by pixel", found.get("pixels"), PIXELS))
     return [
-        _looks(title, part, words, found, names, protocol_of(figures, found["tta"]))
+        _looks(title, part, words, found, names, protocol_of(figures, found))
         for title, part, words in parts
         if part and "classes" in part
     ]
@@ -149,7 +149,7 @@ def faithfulness(figures: Mapping[str, Any]) -> Faithfulness | None:
         insertion=found["insertion"],
         drop=found["drop"],
         # One plain pass for each changed picture, whatever augmentation the scores are made with.
-        protocol=protocol_of(figures, "none"),
+        protocol=protocol_of(figures, {"tta": "none", "gate": "none"}),
     )
 
 
@@ -167,7 +167,7 @@ def evidence_table(figures: Mapping[str, Any]) -> EvidenceTable | None:
         )
         for cell in evidence["cells"]
     ]
-    return EvidenceTable(cells, evidence["rule"], protocol_of(figures, evidence["tta"]))
+    return EvidenceTable(cells, evidence["rule"], protocol_of(figures, evidence))
 
 
 def held_out_masks(figures: Mapping[str, Any], classes: ClassSet) -> PseudoMaskQuality | None:
@@ -184,7 +184,7 @@ def held_out_masks(figures: Mapping[str, Any], classes: ClassSet) -> PseudoMaskQ
             "on images that no stage has seen, from the scores alone: no patch label ruled out a "
             "class. They say how good the scores are as teachers on new tissue."
         ),
-        protocol=protocol_of(figures, quality["tta"]),
+        protocol=protocol_of(figures, quality),
         images=figures["images"],
     )
 
@@ -199,7 +199,7 @@ def training_masks(name: str, quality: Mapping[str, Any], classes: ClassSet) -> 
             "These are the masks that the segmenter learned from. The patch labels decided which "
             "classes they may hold; where a label leaves no choice they cannot be wrong."
         ),
-        protocol=protocol_of(quality, quality["tta"] or "unknown"),
+        protocol=protocol_of(quality, {"tta": quality["tta"] or "unknown"}),
         images=quality["images"],
     )
 

@@ -87,7 +87,7 @@ def _collect(
 ) -> ReportData:
     record, figures, classes = scored.record, scored.figures, scored.classes
     last = scored.patients
-    protocol = protocol_of(figures, figures["tta"])
+    protocol = protocol_of(figures, figures)
     ladder = [ladder_row(rung, figures, protocol) for rung in figures["ladder"]]
     if yardstick is not None:
         method = str(yardstick.record["method"])

@@ -52,11 +52,10 @@ BOUNDARY: dict[str, tuple[str, Callable[..., FloatArray], Callable[..., FloatArr
 }
 
 
-def protocol_of(figures: Mapping[str, Any], tta: str) -> Protocol:
-    """How the figures of a run were obtained, with the test-time augmentation of one part."""
-    return Protocol(
-        figures["gate"], tta, figures["selection"], figures["split"], (figures["seed"],)
-    )
+def protocol_of(figures: Mapping[str, Any], part: Mapping[str, Any]) -> Protocol:
+    """How one part of a run's figures was obtained: its own gate and test-time augmentation."""
+    gate, tta = (part[key] if key in part else figures[key] for key in ("gate", "tta"))
+    return Protocol(gate, tta, figures["selection"], figures["split"], (figures["seed"],))
 
 
 def ladder_row(rung: Mapping[str, Any], figures: Mapping[str, Any], usual: Protocol) -> LadderRow:
@@ -67,7 +66,7 @@ def ladder_row(rung: Mapping[str, Any], figures: Mapping[str, Any], usual: Proto
     by_class = estimates(bootstrap(tallies, iou))
     overall = dict(zip(OVERALL, estimates(found), strict=True))
     pixels = int(total.tallies.sum())
-    own = protocol_of(figures, rung.get("tta", usual.tta))
+    own = protocol_of(figures, rung)
     mean = overall["miou"]
     return LadderRow(
         name=rung["name"],
@@ -111,7 +110,7 @@ def boundary_table(rung: Mapping[str, Any], figures: Mapping[str, Any]) -> Measu
         f"{rung['name']}, within {about['tolerance_um']:g} microns",
         patches=about["images"],
         interval_method="95 % bootstrap over patients, 2000 draws",
-        protocol=protocol_of(figures, rung.get("tta", figures["tta"])),
+        protocol=protocol_of(figures, rung),
     )
 
 

@@ -1,6 +1,7 @@
 """Stage `classifier`: train a network on patch labels whose class maps explain its scores."""
 
 import json
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal
 
@@ -80,14 +81,34 @@ class HistoSegNetClassifierConfig(MapsClassifierConfig):
     net: HistoSegNetConfig = HistoSegNetConfig()
 
 
-def classifier_stage(config: MapsClassifierConfig, runtime: RuntimeConfig) -> Stage:
-    """Make the stage; its artefact holds `model/` and `classification.json`."""
-    run = partial(_run, config, runtime)
+Look = Callable[[nn.Module, Tensor, Batch], Sequence[tuple[Tensor, Tensor]]]
+"""(network, images (B,3,C,C), batch) -> class maps (B,K,h,w) and logits (N,K) of the windows, of
+one or more parts of the network, each of which has all losses."""
+
+
+def plain_look(network: nn.Module, images: Tensor, batch: Batch) -> Sequence[tuple[Tensor, Tensor]]:
+    """The class maps and logits that the network yields."""
+    return (look(network, images, batch.boxes),)
+
+
+def classifier_stage(
+    config: MapsClassifierConfig, runtime: RuntimeConfig, looks: Look = plain_look
+) -> Stage:
+    """Make the stage; its artefact holds `model/` and `classification.json`.
+
+    Args:
+        config: its settings.
+        runtime: device and processes.
+        looks: how training asks the network; follows from `config` alone.
+    """
+    run = partial(_run, config, runtime, looks)
     files = config.net.files
     return Stage("classifier", config, ("frames",), run, distributed=True, files=files)
 
 
-def _run(config: MapsClassifierConfig, runtime: RuntimeConfig, context: StageContext) -> None:
+def _run(
+    config: MapsClassifierConfig, runtime: RuntimeConfig, looks: Look, context: StageContext
+) -> None:
     store = FrameStore(context.inputs["frames"])
     classes = context.manifest.classes
     seeded(context.seed, "classifier")
@@ -100,7 +121,7 @@ def _run(config: MapsClassifierConfig, runtime: RuntimeConfig, context: StageCon
         n_classes=len(classes),
         balance=config.balance,
     )
-    objective = Objective(config, _frequencies(store) if config.weighted else None)
+    objective = Objective(config, _frequencies(store) if config.weighted else None, looks)
     records = context.manifest.split("val")
     mpp = store.frames[0].mpp
     exclusive = config.loss == "single-label"
@@ -153,16 +174,27 @@ class Objective:
     Args:
         config: which losses.
         weights: (K,) class weights, or None.
+        looks: asks the network for class maps and logits.
     """
 
-    def __init__(self, config: MapsClassifierConfig, weights: Tensor | None) -> None:
-        self.config, self.weights = config, weights
+    def __init__(
+        self, config: MapsClassifierConfig, weights: Tensor | None, looks: Look = plain_look
+    ) -> None:
+        self.config, self.weights, self.looks = config, weights, looks
 
     def __call__(self, network: nn.Module, images: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Return `loss` and its parts."""
+        """Return `loss` and its parts, each the mean over what the network was asked for."""
+        scale = 1 / images.shape[2]
+        found = [
+            self._losses(maps, logits, batch, maps.shape[2] * scale)
+            for maps, logits in self.looks(network, images, batch)
+        ]
+        return {name: torch.stack([f[name] for f in found]).mean() for name in found[0]}
+
+    def _losses(
+        self, maps: Tensor, logits: Tensor, batch: Batch, scale: float
+    ) -> dict[str, Tensor]:
         config = self.config
-        maps, logits = look(network, images, batch.boxes)
-        scale = maps.shape[2] / images.shape[2]
         weights = None if self.weights is None else self.weights.to(logits)
         losses = {"classification": self._classification(logits, batch.labels, weights)}
         total = losses["classification"]

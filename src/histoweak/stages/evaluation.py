@@ -9,10 +9,10 @@ passes.
 `seed`, counts of `images` and `skipped`, and `truth_digest`, which is equal for two runs that
 were scored on the same masks):
 
-- `ladder`, one entry per rung: `name`, `tta`, `metrics.scores.summary`, `image_averaged_miou`,
-  `boundary` (`mean_f`, `mean_iou`, `classes`; null where no image has a known fine scale),
-  `patients` (one confusion matrix each) and `by_patient` (`images`, `image_averaged_miou`, and the
-  tallies of `metrics.boundary.BoundaryTally`);
+- `ladder`, one entry per rung: `name`, `tta`, `gate`, `metrics.scores.summary`,
+  `image_averaged_miou`, `boundary` (`mean_f`, `mean_iou`, `classes`; null where no image has a
+  known fine scale), `patients` (one confusion matrix each) and `by_patient` (`images`,
+  `image_averaged_miou`, and the tallies of `metrics.boundary.BoundaryTally`);
 - `classification`: exact scores over the labelled patches, with `intervals` [low, high];
 - `evidence`: `classes` and `mean` with the scores of `metrics.evidence`, `pixels` with the ranking
   measures of single pixels, `patients` with the tallies (`fields` names their columns), and
@@ -41,10 +41,11 @@ from histoweak.config import StrictConfig
 from histoweak.data.manifest import Manifest, Record
 from histoweak.data.skips import Skips
 from histoweak.data.table import write_table
-from histoweak.errors import ManifestError
+from histoweak.errors import ConfigError, ManifestError
 from histoweak.export.png import write_index_png
-from histoweak.inference.config import Scales, views
+from histoweak.inference.config import Options, Scales, views
 from histoweak.inference.evaluate import read_pair
+from histoweak.inference.gate import Form
 from histoweak.inference.model import TissueModel, load_model
 from histoweak.inference.readahead import read_ahead
 from histoweak.inference.tta import Tta
@@ -79,6 +80,11 @@ class EvaluationConfig(StrictConfig):
     patch has right evidence when, for each of its classes, the share `evidence_energy` of the
     scores lies on the tissue and scores from 0.5 on overlap it by an IoU of `evidence_iou`.
     Insertion and deletion are tried on `faithfulness` images, drawn with the seed.
+
+    With `gate` on `predicted`, segmenters may only say what the classifier of the run finds in
+    the image as a whole with a probability of `gate_threshold`; where it finds nothing, all.
+    `gate_form` is `exclude`, or `multiply`: logits of other classes are set to 0, as some released
+    code does, so that they win where all others are negative.
     """
 
     split: Literal["val", "test"] | None = None
@@ -94,6 +100,16 @@ class EvaluationConfig(StrictConfig):
     evidence_energy: float = Field(0.5, ge=0, le=1)
     evidence_iou: float = Field(0.3, ge=0, le=1)
     faithfulness: int = Field(2, ge=0)
+    gate: Literal["none", "predicted"] = "none"
+    gate_threshold: float = Field(0.1, ge=0, le=1)
+    gate_form: Form = "exclude"
+
+    def gate_words(self) -> str:
+        """The gate as tables name it."""
+        if self.gate == "none":
+            return "none"
+        times = ", logits times 0 or 1" if self.gate_form == "multiply" else ""
+        return f"predicted >= {self.gate_threshold:g}{times}"
 
 
 class EvaluationSetting(StrictConfig):
@@ -112,11 +128,12 @@ class EvaluationSetting(StrictConfig):
 
 @dataclass(frozen=True)
 class Rung:
-    """One step of the ladder: its name, its test-time augmentation, and how it predicts."""
+    """One step of the ladder: name, test-time augmentation, how it predicts, and its gate."""
 
     name: str
     tta: str
     predict: Predict
+    gate: str = "none"
 
 
 @dataclass(frozen=True)
@@ -165,7 +182,16 @@ def evaluation_stage(
         selection: what chose the checkpoint, for the tables.
         pseudo: settings of the pseudo-masks; None where scores do not become any.
         rungs: what the method adds between the classifier's rungs and the segmenters.
+
+    Raises:
+        ConfigError: a gate that needs a classifier, and none.
     """
+    if config.gate == "predicted" and cam is None:
+        raise ConfigError(
+            "evaluation.gate = 'predicted', but the method has no classifier",
+            expected="gate: none",
+            remedy="Leave it out; `histoweak evaluate --gate predicted` takes any classifier",
+        )
     setting = EvaluationSetting(
         evaluation=config,
         selection=selection,
@@ -215,7 +241,9 @@ def _run(
     models = {n: load_model(context.inputs[n] / "model", device=device) for n in segmenters}
     rungs = [make(context.inputs, device) for make in makers]
     shown = views(config.tta, config.scales)
-    rungs += [Rung(name, shown, _segmenter(m, config)) for name, m in models.items()]
+    rungs += [
+        Rung(name, shown, _segmenter(m, config), config.gate_words()) for name, m in models.items()
+    ]
     judge = None
     if setting.cam is not None:
         classifier = load_model(context.inputs["classifier"] / "model", device=device)
@@ -227,13 +255,13 @@ def _run(
     figures: dict[str, Any] = {
         "classes": classes.to_dict(),
         "split": split,
-        "gate": "none",
+        "gate": config.gate_words(),
         "tta": shown,
         **scored.counts(),
         "seed": context.seed,
         "selection": setting.selection,
         "ladder": [
-            {"name": rung.name, "tta": rung.tta, **tally.figures(classes.names)}
+            {"name": rung.name, "tta": rung.tta, "gate": rung.gate, **tally.figures(classes.names)}
             for rung, tally in zip(rungs, scored.tallies, strict=True)
         ],
         **(judge.figures() if judge else {}),
@@ -257,20 +285,19 @@ def classifier_rungs(cam: ScoresConfig, *, refined: bool) -> list[Rung]:
 
 def _seen(view: View | None) -> View:
     if view is None:
-        raise ValueError("the rungs of a classifier need its view")
+        raise ValueError("a rung needs the view of a classifier")
     return view
 
 
 def _segmenter(model: TissueModel, config: EvaluationConfig) -> Predict:
     def predict(image: UInt8, mpp: float | None, view: View | None) -> UInt8:
-        return model.predict(
-            image,
-            mpp,
-            tta=config.tta,
-            tile=config.tile,
-            overlap=config.overlap,
-            scales=config.scales,
-        ).array
+        present = None
+        if config.gate == "predicted":
+            present = _seen(view).probs >= config.gate_threshold
+        options = Options(
+            tta=config.tta, tile=config.tile, overlap=config.overlap, scales=config.scales
+        )
+        return model.predict(image, mpp, present, config.gate_form, **options).array
 
     return predict
 
@@ -310,10 +337,10 @@ class Judge:
 
     def figures(self) -> dict[str, Any]:
         """The parts of `evaluation.json` on the classifier; null for what was not measured."""
-        cam = {"tta": self.viewer.cam.tta, "reading": self.viewer.cam.reading}
+        cam = {"tta": self.viewer.cam.tta, "reading": self.viewer.cam.reading, "gate": "none"}
         labels = self.sums.classification() if self.sums else None
         return {
-            "classification": labels and {"tta": cam["tta"], **labels},
+            "classification": labels and {"tta": cam["tta"], "gate": "none", **labels},
             "evidence": {**cam, **self.sums.figures()} if self.sums else None,
             "pseudo_masks": {**cam, **self.pseudo.figures()} if self.pseudo else None,
             "faithfulness": self.faithfulness.figures(),

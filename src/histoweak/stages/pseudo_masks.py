@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +26,13 @@ from histoweak.refine.background import (
 from histoweak.refine.chain import refine
 from histoweak.refine.components import clean_mask
 from histoweak.refine.config import Chain, files_of
-from histoweak.refine.threshold import among_allowed, gate, min_max_mask, posterior_mask
+from histoweak.refine.threshold import (
+    among_allowed,
+    gate,
+    joint_mask,
+    min_max_mask,
+    posterior_mask,
+)
 from histoweak.refine.white import WhiteConfig, white_mask
 from histoweak.stages.saliency import SaliencyMaps
 from histoweak.stages.scores import Reading, read_patch_probs, read_scores, score_file
@@ -41,19 +48,25 @@ class PseudoMaskConfig(StrictConfig):
     `threshold` is the confidence that a pixel needs; `gate` the probability that the classifier
     must give each class of a patch of several classes, null for no gate. Pixels that no patch
     speaks for are ignored. `negative` names the class that takes all other pixels in the
-    `min-max` reading; without it they are ignored. Components below `min_area` of the frame are
-    ignored. `white` is the rule for white background, null where white may be tissue. `background`
-    is what competes with the classes besides each other, null for nothing. Before all that,
-    `refine` are refiners that the scores go through, enlarged to the size of the frame.
+    `min-max` reading; without it they are ignored. `absent` says what becomes of classes that no
+    label names in the `joint` reading: `exclude` cuts them, `zero` leaves them the least score,
+    with which the first of them wins where no present class has more. Components below `min_area`
+    of the frame are ignored. `white` is the rule for white background, null where white may be
+    tissue. `background` is what competes with the classes besides each other, null for nothing.
+    Of methods with masks of several layers, `within_deepest` ignores in all of them what the
+    deepest leaves open: shallow layers may then contradict it, but not fill its gaps. Before
+    all that, `refine` are refiners that the scores go through, enlarged to the frame.
     """
 
-    threshold: float = Field(0.70, gt=0, le=1)
+    threshold: float = Field(0.70, ge=0, le=1)
+    absent: Literal["exclude", "zero"] = "exclude"
     gate: float | None = Field(0.70, ge=0, le=1)
     negative: str | None = None
     min_area: float = Field(0.005, ge=0, lt=1)
     white: WhiteConfig | None = WhiteConfig()
     background: BackgroundConfig | None = None
     refine: Chain = ()
+    within_deepest: bool = False
 
 
 def pseudo_mask_stage(
@@ -64,7 +77,11 @@ def pseudo_mask_stage(
     *,
     runtime: RuntimeConfig | None = None,
 ) -> Stage:
-    """Make the stage; its artefact holds one index PNG per frame and `pseudo_masks.json`.
+    """Make the stage.
+
+    Its artefact holds one index PNG per frame and layer of the scores (see `mask_file`), and
+    `pseudo_masks.json` with the share of pixels that carry a class (`coverage`) and each class
+    (`share`) in the masks of the deepest layer, and the coverage of every layer (`layers`).
 
     Args:
         config: thresholds and rules.
@@ -119,7 +136,7 @@ def _run(
     external = None
     if config.background is not None and config.background.kind == "saliency":
         external = SaliencyMaps(config.background.folder)
-    counts = np.zeros(256, np.int64)
+    counts: list[npt.NDArray[np.int64]] = []
     frames = context.progress.track(enumerate(store.frames), len(store), "making pseudo-masks")
     for index, frame in frames:
         coarse = read_scores(context.inputs[scored] / score_file(index))
@@ -128,20 +145,30 @@ def _run(
         own = np.array([probs[index, w] for w in range(len(frame.boxes))], np.float32)
         allowed = allowed_classes(frame, own, config.gate, len(classes))
         saliency = None if external is None else external(frame)
-        mask = make_mask(scores, allowed, store.image(index), config, reading, classes, saliency)
-        write_index_png(context.out / mask_file(index), mask, classes)
-        counts += np.bincount(mask.ravel(), minlength=256)
-    shares = counts / counts.sum()
+        image = store.image(index)
+        masks = [
+            make_mask(layer, allowed, image, config, reading, classes, saliency)
+            for layer in scores.reshape(-1, len(classes), *scores.shape[1:])
+        ]
+        counts = counts or [np.zeros(256, np.int64) for _ in masks]
+        for layer, mask in enumerate(masks):
+            if config.within_deepest:
+                mask[masks[-1] == IGNORE_INDEX] = IGNORE_INDEX
+            name = mask_file(index, None if mask is masks[-1] else layer)
+            write_index_png(context.out / name, mask, classes)
+            counts[layer] += np.bincount(mask.ravel(), minlength=256)
+    shares = [count / count.sum() for count in counts]
     summary = {
-        "coverage": 1 - float(shares[IGNORE_INDEX]),
-        "share": {name: float(shares[i]) for i, name in enumerate(classes.names)},
+        "coverage": 1 - float(shares[-1][IGNORE_INDEX]),
+        "share": {name: float(shares[-1][i]) for i, name in enumerate(classes.names)},
+        "layers": [1 - float(share[IGNORE_INDEX]) for share in shares],
     }
     (context.out / "pseudo_masks.json").write_text(json.dumps(summary, indent=2))
 
 
-def mask_file(index: int) -> str:
-    """File name of one frame's mask."""
-    return f"{index:06d}.png"
+def mask_file(index: int, layer: int | None = None) -> str:
+    """File name of one frame's mask; `layer` counts from the shallowest, None is the deepest."""
+    return f"{index:06d}.png" if layer is None else f"{index:06d}-{layer}.png"
 
 
 def allowed_classes(
@@ -205,6 +232,8 @@ def make_mask(
         background = None
     if reading == "posterior":
         mask = posterior_mask(among_allowed(scores, allowed), config.threshold)
+    elif reading == "joint":
+        mask = joint_mask(scores, allowed, config.threshold, config.absent == "exclude")
     elif background is None:
         rest = IGNORE_INDEX if negative is None else negative
         mask = min_max_mask(np.where(allowed, scores, 0), config.threshold, rest)

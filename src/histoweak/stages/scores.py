@@ -12,10 +12,12 @@ import tifffile
 import torch
 from pydantic import Field
 
-from histoweak.cams.cam import min_max_scores, peak_scores, posterior_scores
+from histoweak.cams.cam import joint_scores, min_max_scores, peak_scores, posterior_scores
+from histoweak.cams.gradcam import Gradient
 from histoweak.config import StrictConfig
 from histoweak.data.frames import Frame, FrameStore
 from histoweak.inference.config import views
+from histoweak.inference.layers import layer_maps
 from histoweak.inference.model import TissueModel, load_model
 from histoweak.inference.multiscale import ScalesConfig, scaled_maps
 from histoweak.inference.tta import Tta
@@ -24,18 +26,21 @@ from histoweak.objectives.pooling import box_max, box_mean
 from histoweak.pipeline import Stage, StageContext
 from histoweak.training.config import RuntimeConfig
 
-Reading = Literal["min-max", "posterior", "peak"]
+Reading = Literal["min-max", "posterior", "peak", "joint"]
 TOP = 65535
 ONE_PASS = 1 << 20
 """Pixels of a frame that a network sees in one pass."""
+
+Maps = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 
 class ScoresConfig(StrictConfig):
     """How class maps become scores.
 
     `reading` is `posterior` (softmax over the classes, absolute), `min-max` (each class scaled by
-    its own range in the image) or `peak` (each class divided by its own maximum). Maps are averaged
-    over `tta` orientations, and combined over the magnifications of `scales`, null for one.
+    its own range in the image), `peak` (each class divided by its own maximum) or `joint` (all
+    classes scaled by one range). Maps are averaged over `tta` orientations, and combined over the
+    magnifications of `scales`, null for one.
     """
 
     reading: Reading = "posterior"
@@ -44,12 +49,23 @@ class ScoresConfig(StrictConfig):
     scales: ScalesConfig | None = None
 
 
+class LayerScoresConfig(ScoresConfig):
+    """How the class maps of several layers become scores.
+
+    As in `ScoresConfig`, at one magnification; `gradient` is `mean` (Grad-CAM: one weight per
+    channel and class) or `local` (each pixel weighs its features by its own gradient).
+    """
+
+    gradient: Gradient = "mean"
+    scales: None = None
+
+
 def scores_stage(config: ScoresConfig, runtime: RuntimeConfig) -> Stage:
     """Make the stage.
 
-    Its artefact holds one 16-bit TIFF per frame, K pages at the scale of the network's maps
-    (65535 = 1.0), `patch_probs.csv` with the class probabilities of every patch, and `scores.json`
-    with the pixels of the frame per pixel of the scores (`stride`).
+    Its artefact holds one 16-bit TIFF per frame, K pages per layer (shallow to deep) at the scale
+    of the network's maps (65535 = 1.0), `patch_probs.csv` with the class probabilities of every
+    patch, and `scores.json` with the pixels of the frame per pixel of the scores (`stride`).
     """
     return Stage("scores", config, ("frames", "classifier"), partial(_run, config, runtime))
 
@@ -60,8 +76,9 @@ def _run(config: ScoresConfig, runtime: RuntimeConfig, context: StageContext) ->
     rows: list[list[str | int | float]] = []
     frames = context.progress.track(enumerate(store.frames), len(store), "scoring pixels")
     for index, frame in frames:
-        maps = steady_maps(model, store.image(index), None, config, config.tile)
-        write_scores(context.out / score_file(index), to_scores(maps, config.reading))
+        layers, maps = maps_of(model, store.image(index), config)
+        scores = np.concatenate([to_scores(layer, config.reading) for layer in layers])
+        write_scores(context.out / score_file(index), scores)
         for window, probs in enumerate(window_probs(model, maps, frame, store.image(index))):
             rows.append([index, window, *(round(float(p), 6) for p in probs)])
     (context.out / "scores.json").write_text(json.dumps({"stride": model.stride}))
@@ -69,6 +86,14 @@ def _run(config: ScoresConfig, runtime: RuntimeConfig, context: StageContext) ->
         writer = csv.writer(file)
         writer.writerow(["frame", "window", *context.manifest.classes.names])
         writer.writerows(rows)
+
+
+def maps_of(model: TissueModel, image: npt.NDArray[np.uint8], config: ScoresConfig) -> Maps:
+    """Class maps of the layers (M,K,h,w), shallow to deep, and those of the head (K,h,w)."""
+    if isinstance(config, LayerScoresConfig):
+        return layer_maps(model, image, None, config.gradient, tta=config.tta, tile=config.tile)
+    maps = steady_maps(model, image, None, config, config.tile)
+    return maps[None], maps
 
 
 def steady_maps(
@@ -91,7 +116,12 @@ def shown_views(config: ScoresConfig) -> str:
 
 def to_scores(maps: npt.NDArray[np.float32], reading: Reading) -> npt.NDArray[np.float32]:
     """Class maps (K,h,w) to scores (K,h,w) in [0, 1]."""
-    forms = {"posterior": posterior_scores, "min-max": min_max_scores, "peak": peak_scores}
+    forms = {
+        "posterior": posterior_scores,
+        "min-max": min_max_scores,
+        "peak": peak_scores,
+        "joint": joint_scores,
+    }
     result: npt.NDArray[np.float32] = forms[reading](torch.from_numpy(maps)[None])[0].numpy()
     return result
 
@@ -126,7 +156,7 @@ def score_file(index: int) -> str:
 
 
 def write_scores(path: Path, scores: npt.NDArray[np.float32]) -> None:
-    """Write (K,h,w) scores in [0, 1] as a 16-bit TIFF of K pages."""
+    """Write (N,h,w) scores in [0, 1] as a 16-bit TIFF of N pages."""
     pages = np.round(scores * TOP).astype(np.uint16)
     tifffile.imwrite(path, pages, photometric="minisblack", compression="zlib")
 

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from histoweak.config import StrictConfig
@@ -22,7 +22,7 @@ from histoweak.inference.gating import GateRule
 from histoweak.inference.model import TissueModel
 from histoweak.metrics.scores import miou_present
 from histoweak.nets.segmenters import Segmenter, SegmenterNetConfig
-from histoweak.objectives.segmentation import pixel_loss
+from histoweak.objectives.segmentation import fifth_logit_loss, layered_loss, pixel_loss
 from histoweak.pipeline import Stage, StageContext, is_leader
 from histoweak.refine.white import WhiteConfig
 from histoweak.stages.model_folder import keep_model
@@ -46,6 +46,32 @@ class SegmenterConfig(StrictConfig):
     bootstrap: float = Field(0.0, ge=0, lt=1)
     balance: Literal["patient", "none"] = "patient"
     white: WhiteConfig | None = WhiteConfig()
+
+
+class LayeredSegmenterConfig(SegmenterConfig):
+    """The segmenter that learns from the masks of several layers.
+
+    As in `SegmenterConfig`; `mask_weights` weighs the loss against the mask of each layer, shallow
+    to deep, and masks of weight 0 are not read. `loss` is `ignore` (cross entropy over the pixels
+    that carry a class) or `fifth-logit` (as the released code of MLPS has it, see
+    `fifth_logit_loss`; no bootstrap).
+    """
+
+    mask_weights: tuple[float, ...] = Field((0.2, 0.2, 0.6), min_length=1)
+    loss: Literal["ignore", "fifth-logit"] = "ignore"
+
+    @field_validator("mask_weights")
+    @classmethod
+    def _some_weight(cls, weights: tuple[float, ...]) -> tuple[float, ...]:
+        if min(weights) < 0 or not sum(weights) > 0:
+            raise ValueError("weights must not be negative, and one must be more than 0")
+        return weights
+
+    def layers(self) -> dict[int | None, float]:
+        """Weight of each layer that is read, by its number in `mask_file`."""
+        deepest = len(self.mask_weights) - 1
+        named = {None if i == deepest else i: w for i, w in enumerate(self.mask_weights)}
+        return {layer: weight for layer, weight in named.items() if weight > 0}
 
 
 def segmenter_stage(
@@ -82,7 +108,7 @@ def _run(
         seed=context.seed,
         n_classes=len(classes),
         balance=config.balance,
-        mask_of=store.mask if supervised else PngMasks(context.inputs[masks]),
+        mask_of=store.mask if supervised else PngMasks(context.inputs[masks], layers_of(config)),
     )
     records = context.manifest.split("val")
 
@@ -93,7 +119,7 @@ def _run(
     def objective(network: nn.Module, images: Tensor, batch: Batch) -> dict[str, Tensor]:
         if batch.masks is None:
             raise RuntimeError("crops came without masks")
-        return {"loss": pixel_loss(network(images), batch.masks, config.bootstrap)}
+        return {"loss": mask_loss(config, network(images), batch.masks)}
 
     trained = fit(
         network,
@@ -111,22 +137,44 @@ def _run(
     keep_model(model, context.out)
 
 
+def layers_of(config: SegmenterConfig) -> tuple[int | None, ...] | None:
+    """Layers whose masks are read; None for the one mask of methods without layers."""
+    return tuple(config.layers()) if isinstance(config, LayeredSegmenterConfig) else None
+
+
+def mask_loss(config: SegmenterConfig, logits: Tensor, masks: Tensor) -> Tensor:
+    """Loss of logits (B,K,H,W) against masks (B,H,W), or (B,M,H,W) of the layers that are read."""
+    if not isinstance(config, LayeredSegmenterConfig):
+        return pixel_loss(logits, masks, config.bootstrap)
+    weights = tuple(config.layers().values())
+    if config.loss == "fifth-logit":
+        return fifth_logit_loss(logits, masks, weights)
+    return layered_loss(logits, masks, weights, config.bootstrap)
+
+
 class PngMasks:
-    """Reads the masks that a stage wrote, one PNG per frame, and keeps them.
+    """Reads the masks that a stage wrote, one PNG per frame and layer, and keeps them.
 
     Args:
         folder: artefact of the stage.
+        layers: which layers to stack, as `mask_file` counts them; None for the deepest alone.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, layers: Sequence[int | None] | None = None) -> None:
+        self.folder, self.layers = folder, layers
         self._kept: dict[int, npt.NDArray[np.uint8]] = {}
 
     def __call__(self, index: int) -> npt.NDArray[np.uint8]:
-        """(H, W) uint8 mask of the frame at an index."""
+        """Mask of the frame at an index: (H, W) uint8, or (M, H, W) for given layers."""
         if index not in self._kept:
-            self._kept[index] = np.asarray(Image.open(self.folder / mask_file(index)))
+            self._kept[index] = self._read(index)
         return self._kept[index]
+
+    def _read(self, index: int) -> npt.NDArray[np.uint8]:
+        if self.layers is None:
+            return np.asarray(Image.open(self.folder / mask_file(index)))
+        files = [self.folder / mask_file(index, layer) for layer in self.layers]
+        return np.stack([np.asarray(Image.open(file)) for file in files])
 
 
 def validation_score(

@@ -47,6 +47,7 @@ class TrainingModule(L.LightningModule):
         super().__init__()
         self.network = network
         self.objective, self.config, self.seed, self.record = objective, config, seed, log
+        self.names: tuple[str, ...] = ()
         self.average: AveragedModel | None = None
         if config.ema is not None:
             average = get_ema_multi_avg_fn(config.ema)  # type: ignore[no-untyped-call]
@@ -65,23 +66,40 @@ class TrainingModule(L.LightningModule):
         """Return the loss of one step.
 
         Raises:
-            TrainingError: the loss is not a number; names the patches of the batch.
+            TrainingError: the loss is not a number; names all patches of the batch.
         """
         step = self.global_step
         seeds = np.random.SeedSequence((self.seed, step, self.global_rank)).generate_state(1)
         torch.manual_seed(int(seeds[0]))
         images = jitter_stain(batch.images.float() / 255, batch.stain)
         losses = self.objective(self.network, images, batch)
+        self.names = batch.names
         if not torch.isfinite(losses["loss"]):
-            names = ", ".join(batch.names[:4])
-            raise TrainingError(
-                f"the loss is not a number at step {step} (patches {names}, ...)",
-                remedy=LOWER_THE_RATE,
-            )
+            raise self._broken("loss")
         if self.global_rank == 0 and (step % 10 == 0 or step + 1 == self.config.steps):
             rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
             self.record(step=step, lr=rate, **{k: float(v.detach()) for k, v in losses.items()})
         return losses["loss"]
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Refuse gradients that are no numbers: after the step the weights would be none either.
+
+        Raises:
+            TrainingError: names the patches of the batch.
+        """
+        # Half precision scales losses until gradients overflow, and skips those steps by itself.
+        if self.trainer.precision == "16-mixed":
+            return
+        slopes = [p.grad for p in self.network.parameters() if p.grad is not None]
+        norms: list[Tensor] = list(torch._foreach_norm(slopes)) if slopes else []
+        if norms and not torch.isfinite(torch.stack(norms)).all():
+            raise self._broken("gradient")
+
+    def _broken(self, what: str) -> TrainingError:
+        """The error that names step and patches."""
+        step, names = self.global_step, ", ".join(self.names)
+        problem = f"the {what} is not a number at step {step} (patches {names})"
+        return TrainingError(problem, remedy=LOWER_THE_RATE)
 
     def on_train_batch_end(self, *args: Any) -> None:
         """Move the average along."""

@@ -1,0 +1,152 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pydantic import ValidationError
+from torch import Tensor
+
+from histoweak.classes import ClassSet
+from histoweak.data.crops import Batch
+from histoweak.data.manifest import Manifest
+from histoweak.errors import ConfigError
+from histoweak.nets.layer_classifier import LayerClassifier
+from histoweak.objectives.segmentation import fifth_logit_loss, layered_loss, pixel_loss
+from histoweak.pipeline import StageContext
+from histoweak.stages.classifier import Objective
+from histoweak.stages.evaluation import EvaluationConfig, evaluation_stage
+from histoweak.stages.layers import AttentiveLook, LayerClassifierConfig
+from histoweak.stages.pseudo_masks import PseudoMaskConfig, mask_file, pseudo_mask_stage
+from histoweak.stages.scores import score_file, write_scores
+from histoweak.stages.segmenter import (
+    LayeredSegmenterConfig,
+    PngMasks,
+    SegmenterConfig,
+    layers_of,
+    mask_loss,
+)
+from histoweak.training.config import RuntimeConfig
+from tests.data.test_crops import frame, write_store
+
+NET = {"encoder": "resnet38d", "strides": [8], "head": "last", "width_factor": 0.02}
+
+
+def batch(step: int) -> Batch:
+    boxes = torch.tensor([[0.0, 0, 0, 32, 32], [1, 0, 0, 32, 32]])
+    labels = torch.tensor([[1.0, 0], [1, 1]])
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    return Batch(images, boxes, labels, None, torch.zeros(2, 6), ("a", "b"), step)
+
+
+def config(**net: object) -> LayerClassifierConfig:
+    fit = {"steps": 200}
+    return LayerClassifierConfig.model_validate({"net": {**NET, **net}, "fit": fit})
+
+
+def test_attention_follows_the_step_of_the_batch() -> None:
+    asked: list[float | None] = []
+
+    class Recorder(LayerClassifier):
+        def all_maps(self, images: Tensor, mu: float | None = None) -> list[Tensor]:
+            asked.append(mu)
+            return super().all_maps(images, mu)
+
+    own = config(attention="train")
+    network = Recorder(own.net, 2)
+    for step in (0, 30, 190):
+        AttentiveLook(own)(network, torch.rand(2, 3, 32, 32), batch(step))
+    assert asked == [1.0, 0.985, 0.985**17]
+    none = config(attention="none")
+    AttentiveLook(none)(network, torch.rand(2, 3, 32, 32), batch(190))
+    assert asked[-1] is None
+
+
+def test_every_layer_with_a_head_has_all_losses() -> None:
+    own = config(layer_heads=True, attention="none").model_copy(update={"absent_evidence": 1.0})
+    torch.manual_seed(0)
+    network = LayerClassifier(own.net, 2).eval()
+    images = torch.rand(2, 3, 32, 32)
+    total = Objective(own, None, AttentiveLook(own))(network, images, batch(0))
+    parts = [
+        Objective(own, None, lambda *_, m=maps: ((m, m.mean((2, 3))),))(network, images, batch(0))
+        for maps in network.all_maps(images)
+    ]
+    assert len(parts) == 3
+    for name in ("loss", "classification", "absent"):
+        torch.testing.assert_close(total[name], sum(p[name] for p in parts) / 3)
+    total["loss"].backward()
+    assert all(p.grad is not None for p in network.layer_heads.parameters())
+
+
+def write_layers(folder: Path) -> np.ndarray:
+    masks = np.random.default_rng(0).integers(0, 3, (3, 6, 5), dtype=np.uint8)
+    for mask, layer in zip(masks, (0, 1, None), strict=True):
+        Image.fromarray(mask).save(folder / mask_file(7, layer))
+    return masks
+
+
+def test_masks_of_weight_zero_are_not_read(tmp_path: Path) -> None:
+    masks = write_layers(tmp_path)
+    every, last = LayeredSegmenterConfig(), LayeredSegmenterConfig(mask_weights=(0, 0, 1))
+    assert every.layers() == {0: 0.2, 1: 0.2, None: 0.6} and last.layers() == {None: 1}
+    np.testing.assert_array_equal(PngMasks(tmp_path, layers_of(every))(7), masks)
+    np.testing.assert_array_equal(PngMasks(tmp_path, layers_of(SegmenterConfig()))(7), masks[2])
+    (tmp_path / mask_file(7, 0)).unlink()
+    np.testing.assert_array_equal(PngMasks(tmp_path, layers_of(last))(7), masks[2:])
+
+
+def test_the_loss_is_that_of_the_settings() -> None:
+    torch.manual_seed(0)
+    logits, masks = torch.randn(2, 3, 4, 4), torch.randint(0, 3, (2, 3, 4, 4)).to(torch.uint8)
+    weights = (0.2, 0.2, 0.6)
+    plain, released = LayeredSegmenterConfig(), LayeredSegmenterConfig(loss="fifth-logit")
+    assert mask_loss(plain, logits, masks).equal(layered_loss(logits, masks, weights))
+    assert mask_loss(released, logits, masks).equal(fifth_logit_loss(logits, masks, weights))
+    alone = LayeredSegmenterConfig(mask_weights=(0, 0, 1))
+    one = mask_loss(SegmenterConfig(), logits, masks[:, 2])
+    torch.testing.assert_close(mask_loss(alone, logits, masks[:, 2:]), one)
+    torch.testing.assert_close(one, pixel_loss(logits, masks[:, 2]))
+
+
+@pytest.mark.parametrize("weights", [(), (0.0, 0.0), (-1.0, 2.0)])
+def test_weights_that_weigh_nothing_are_refused(weights: tuple[float, ...]) -> None:
+    with pytest.raises(ValidationError):
+        LayeredSegmenterConfig(mask_weights=weights)
+
+
+def test_a_gate_needs_a_classifier() -> None:
+    gated = EvaluationConfig(gate="predicted")
+    assert gated.gate_words() == "predicted >= 0.1"
+    released = EvaluationConfig(gate="predicted", gate_form="multiply")
+    assert released.gate_words() == "predicted >= 0.1, logits times 0 or 1"
+    with pytest.raises(ConfigError, match="the method has no classifier"):
+        evaluation_stage(gated, RuntimeConfig(), segmenters=["s"], cam=None, selection="last")
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_shallow_masks_may_be_kept_within_the_deepest(tmp_path: Path, within: bool) -> None:
+    """Two layers of two classes; the deepest is unsure of the left half."""
+    scores = np.zeros((4, 4, 8), np.float32)
+    scores[0], scores[1] = 0.9, 0.1
+    scores[2:, :, :4] = 0.5
+    scores[3, :, 4:] = 1.0
+    (tmp_path / "scores").mkdir()
+    write_scores(tmp_path / "scores" / score_file(0), scores)
+    (tmp_path / "scores" / "scores.json").write_text('{"stride": 1}')
+    (tmp_path / "scores" / "patch_probs.csv").write_text("frame,window,a,b\n0,0,1,1\n")
+    image = np.zeros((4, 8, 3), np.uint8)
+    whole = frame([(0, 0, 8, 4)], 4, 8, labels=[(1, 1)])
+    write_store(tmp_path / "frames", [whole], [image])
+    (tmp_path / "out").mkdir()
+    config = PseudoMaskConfig(gate=None, min_area=0, white=None, within_deepest=within)
+    classes = ClassSet(("a", "b"))
+    inputs = {name: tmp_path / name for name in ("frames", "scores")}
+    manifest = Manifest(classes, ())
+    stage = pseudo_mask_stage(config, "posterior", classes)
+    stage.run(StageContext(tmp_path / "out", inputs, 0, manifest))
+    shallow, deep = (
+        np.asarray(Image.open(tmp_path / "out" / mask_file(0, layer))) for layer in (0, None)
+    )
+    assert (deep[:, :4] == 255).all() and (deep[:, 4:] == 1).all()
+    assert (shallow[:, :4] == (255 if within else 0)).all() and (shallow[:, 4:] == 0).all()
