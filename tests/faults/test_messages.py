@@ -134,7 +134,8 @@ CASES: dict[str, Wrong] = {
     ),
     "unknown method": Wrong(
         3,
-        "unknown method 'vgg-kam' (expected one of vgg-cam, supervised). Did you mean 'vgg-cam'?",
+        "unknown method 'vgg-kam' (expected one of vgg-cam, camel, drs, histosegnet, irn, "
+        "hisynseg, mlps, supervised). Did you mean 'vgg-cam'?",
         method="vgg-kam",
     ),
     "unknown recipe": Wrong(
