@@ -88,3 +88,11 @@ def test_a_filter_that_accepts_nothing_ends_after_its_rounds() -> None:
     config = CONFIG.model_copy(update={"mosaic_share": 1.0})
     made = OnlineSynthesis(plain_cache((3, 4)), 32, config, rule, {"mosaic": judge})(5, seeded())
     assert len(made.images) == 5 and judge.seen == 15
+
+
+def test_white_is_what_the_classes_say() -> None:
+    cache = plain_cache((3, 4, 5), white=0.4)
+    ignored = OnlineSynthesis(cache, 48, CONFIG)(4, seeded(5)).masks
+    found = OnlineSynthesis(cache, 48, CONFIG, white_index=2)(4, seeded(5)).masks
+    white = ignored == 255
+    assert white.any() and (found[white] == 2).all() and torch.equal(found[~white], ignored[~white])

@@ -129,6 +129,7 @@ def _run(
         setting.synthesis,
         config.filter,
         {kind: load_discriminator(context.inputs[name]) for kind, name in judges.items()},
+        classes.white_index,
     )
 
     def wrapped(trained: nn.Module) -> TissueModel:

@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from histoweak.classes import IGNORE_INDEX
 from histoweak.config import StrictConfig
 from histoweak.synthesis.authenticity import accepted, authenticity_weights, p_real
 from histoweak.synthesis.both import Kind, count_kinds, synthesise_kind
@@ -52,6 +53,7 @@ class OnlineSynthesis:
         rule: what the discriminators' word is used for.
         judges: discriminators by the kind of image that they judge, in eval mode; images of
             other kinds are taken as they are.
+        white_index: mask value of white background, where white is a class.
     """
 
     def __init__(
@@ -61,9 +63,11 @@ class OnlineSynthesis:
         config: SynthesisConfig,
         rule: FilterConfig | None = None,
         judges: Mapping[Kind, nn.Module] | None = None,
+        white_index: int = IGNORE_INDEX,
     ) -> None:
         self.cache, self.size, self.config = cache, size, config
         self.rule, self.judges = rule or FilterConfig(), dict(judges or {})
+        self.white_index = white_index
 
     @torch.no_grad()
     def __call__(
@@ -83,6 +87,8 @@ class OnlineSynthesis:
         counts = count_kinds(n, self.config, generator)
         parts = [self._of_kind(kind, count, generator) for kind, count in counts.items() if count]
         images, masks, weights = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+        # Nothing but white background is ignored in synthetic masks.
+        masks[masks == IGNORE_INDEX] = self.white_index
         return Synthetic(images, masks, weights)
 
     def _of_kind(
