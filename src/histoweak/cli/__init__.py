@@ -1,6 +1,5 @@
 """The command line. Heavy imports wait inside the commands, so that help comes at once."""
 
-import os
 import sys
 
 import typer
@@ -16,6 +15,7 @@ from histoweak.cli.export import app as export_app
 from histoweak.cli.methods import methods
 from histoweak.cli.predict import predict
 from histoweak.cli.pretrain import pretrain
+from histoweak.cli.process import settle
 from histoweak.cli.report import report
 from histoweak.cli.run import run
 from histoweak.cli.synth import synth
@@ -43,9 +43,7 @@ app.add_typer(export_app, name="export")
 
 INTERRUPTED = 130
 
-# Threads of PyTorch that wait for each other spin by default. Two trainings on one machine then
-# take each other's cores: measured on two cores, each became some ten times slower.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+settle()
 
 
 def _version(wanted: bool) -> None:

@@ -82,7 +82,11 @@ def beer_lambert(
     Returns:
         (3, H, W), 0 to 1.
     """
-    density = np.tensordot(stains.astype(np.float32).T, concentration, axes=1)
+    # Stain by stain, not as a matrix product: the threads of BLAS would spin for long after it, in
+    # every process that draws, and its rounding depends on the tile's size.
+    density = np.zeros((3, *concentration.shape[1:]), np.float32)
+    for amount, spectrum in zip(concentration, stains.astype(np.float32), strict=True):
+        density += spectrum[:, None, None] * amount
     return np.asarray(np.exp(-density) * np.array(white, np.float32)[:, None, None], np.float32)
 
 

@@ -26,7 +26,7 @@ from histoweak.export.png import write_index_png
 from histoweak.progress import Progress
 
 CONFIG_FILE = "phantom.json"
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 """Grows whenever the same settings give other pixels, so that a folder never mixes two."""
 
 CLASSES = ClassSet(TISSUES)
