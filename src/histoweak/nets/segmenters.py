@@ -51,8 +51,22 @@ class Segmenter(nn.Module):
         self.normalise = Normalise() if config.normalise else nn.Identity()
         self.network: Any = _create(config, n_classes)
         for path in config.files:
-            _load_encoder(self.network, config.encoder, path)
+            self._load_encoder(path)
         self.multiple = max(16, config.output_stride or 16, 32 if _needs_32(config) else 0)
+
+    @property
+    def body(self) -> nn.Module:
+        """The encoder, with the names of weights that torchvision or timm give them."""
+        encoder: Any = self.network.encoder
+        body: nn.Module = encoder.model if self.config.encoder.startswith("tu-") else encoder
+        return body
+
+    def _load_encoder(self, path: Path) -> None:
+        name = self.config.encoder
+        if name.startswith("tu-"):
+            load_cut(self.body, name.removeprefix("tu-"), path)
+        else:
+            load_into(self.body, path, drop=HEAD_PREFIXES)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (B, K, H, W); images (B, 3, H, W) in [0, 1], any H and W.
@@ -106,10 +120,3 @@ def _create(config: SegmenterNetConfig, n_classes: int) -> nn.Module:
             remedy="For example architecture=DeepLabV3Plus, encoder=resnet18",
         ) from error
     return network
-
-
-def _load_encoder(network: Any, name: str, path: Path) -> None:
-    if name.startswith("tu-"):
-        load_cut(network.encoder.model, name.removeprefix("tu-"), path)
-    else:
-        load_into(network.encoder, path, drop=HEAD_PREFIXES)

@@ -15,13 +15,14 @@ from histoweak.config import StrictConfig
 from histoweak.data.crops import AugmentConfig, Batch, CropDataset
 from histoweak.data.frames import FrameStore
 from histoweak.data.manifest import Record
-from histoweak.errors import ManifestError
+from histoweak.errors import ConfigError, ManifestError
 from histoweak.inference.evaluate import evaluate_model
 from histoweak.inference.gate import Gate
 from histoweak.inference.gating import GateRule
-from histoweak.inference.model import TissueModel
+from histoweak.inference.model import TissueModel, load_model
 from histoweak.metrics.scores import miou_present
 from histoweak.nets.segmenters import Segmenter, SegmenterNetConfig
+from histoweak.nets.warm_start import take_encoder
 from histoweak.objectives.segmentation import fifth_logit_loss, layered_loss, pixel_loss
 from histoweak.pipeline import Stage, StageContext, is_leader
 from histoweak.refine.white import WhiteConfig
@@ -34,14 +35,17 @@ from histoweak.training.fit import fit, seeded
 class SegmenterConfig(StrictConfig):
     """The segmenter.
 
-    `crop` is the side of training crops in pixels; `bootstrap` the share of its own prediction in
-    the target (see `pixel_loss`). `white` is the rule for white background in predictions, null
+    `start` is what its encoder begins with: `weights` as `net.weights` says, or `classifier`, what
+    the run's classifier has learned from the labels, where both have the same encoder. `crop` is
+    the side of training crops in pixels; `bootstrap` the share of its own prediction in the target
+    (see `pixel_loss`). `white` is the rule for white background in predictions, null
     where white may be tissue.
     """
 
     net: SegmenterNetConfig = SegmenterNetConfig()
     fit: FitConfig = FitConfig()
     augment: AugmentConfig = AugmentConfig()
+    start: Literal["weights", "classifier"] = "weights"
     crop: int = Field(224, ge=32)
     bootstrap: float = Field(0.0, ge=0, lt=1)
     balance: Literal["patient", "none"] = "patient"
@@ -85,9 +89,19 @@ def segmenter_stage(
         masks: the stage whose artefact holds one PNG per frame, or `frames-with-masks`, whose
             frames carry the true masks.
         name: name of the stage.
+
+    Raises:
+        ConfigError: true masks, and a start from a classifier, which there is none of then.
     """
     supervised = masks == "frames-with-masks"
     inputs = (masks,) if supervised else ("frames", masks)
+    if config.start == "classifier":
+        if supervised:
+            raise ConfigError(
+                "segmenter.start=classifier, but full supervision trains no classifier",
+                remedy="Choose start=weights",
+            )
+        inputs = (*inputs, "classifier")
     run = partial(_run, config, runtime, masks)
     return Stage(name, config, inputs, run, distributed=True, files=config.net.files)
 
@@ -101,6 +115,8 @@ def _run(
     mpp = store.frames[0].mpp
     seeded(context.seed, "segmenter")
     network = Segmenter(config.net, len(classes))
+    if config.start == "classifier":
+        take_encoder(network, load_model(context.inputs["classifier"] / "model").network)
     dataset = CropDataset(
         store,
         size=config.crop,
