@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from histoweak.classes import ClassSet
 from histoweak.errors import ConfigError, ImageError
+from histoweak.pipeline.keys import stage_key
+from histoweak.refine.background import BackgroundConfig
+from histoweak.stages.pseudo_masks import PseudoMaskConfig, pseudo_mask_stage
 from histoweak.stages.saliency import SaliencyMaps
 from tests.stages.test_pseudo_masks import frame
 
@@ -60,3 +64,14 @@ def test_two_maps_of_one_image_are_refused(tmp_path) -> None:
 def test_without_a_folder_the_remedy_is_said(folder) -> None:
     with pytest.raises(ConfigError, match="a folder of saliency maps"):
         SaliencyMaps(folder)
+
+
+def test_the_content_of_the_maps_is_part_of_the_key(tmp_path) -> None:
+    background = BackgroundConfig(kind="saliency", folder=str(tmp_path))
+    config = PseudoMaskConfig(background=background)
+    keys = set()
+    for grey in (0, 255):
+        save(tmp_path, "a.png", np.full((4, 4), grey))
+        stage = pseudo_mask_stage(config, "peak", ClassSet(("a", "b")))
+        keys.add(stage_key(stage, 0, (), ""))
+    assert len(keys) == 2

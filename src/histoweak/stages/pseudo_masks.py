@@ -100,11 +100,13 @@ def pseudo_mask_stage(
             expected=f"one of {list(classes.names)}",
             remedy="Name a class of the data set, or set it to null",
         )
+    files = files_of(config.refine)
     if config.background is not None:
         _require_fit(config.background, config.negative, reading)
+        if config.background.kind == "saliency":
+            files += tuple(SaliencyMaps(config.background.folder).paths.values())
     device = runtime.torch_device() if runtime else "cpu"
     run = partial(_run, config, reading, scores, device)
-    files = files_of(config.refine)
     return Stage("pseudo-masks", config, ("frames", scores), run, files=files)
 
 
@@ -122,8 +124,6 @@ def _require_fit(background: BackgroundConfig, negative: str | None, reading: Re
             expected="scores that do not sum to one, for the background to compete with",
             remedy="Set scores.reading to peak or min-max, or pseudo_masks.background to null",
         )
-    elif background.kind == "saliency":
-        SaliencyMaps(background.folder)
 
 
 def _run(
