@@ -32,7 +32,7 @@ def plain(network: InstanceNet, instances: Tensor, labels: Tensor, valid: Tensor
 def two_passes(network: InstanceNet, instances: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
     """Loss by a gradient through the chosen instances."""
     chosen = choose(judge(network, instances), labels, valid, "max-min")
-    return answer_loss(answers(network.classify, instances, chosen), labels)
+    return answer_loss(answers(network.classify, instances, chosen).own, labels)
 
 
 def measure(network: InstanceNet, loss_of: Callable[[], Tensor]) -> tuple[float, int, list[Tensor]]:

@@ -8,7 +8,7 @@ from histoweak.errors import ManifestError
 from histoweak.progress import Progress
 
 PATCHES = 480
-"""Of synthetic tissue: four fifths of the benchmark's, so that two cores need less than 5 minutes."""
+"""Of synthetic tissue, four fifths of the benchmark's: two cores then need less than 5 minutes."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from histoweak.objectives.mil import answer_loss, answers, choose, known_loss
+from histoweak.objectives.mil import answer_loss, answers, certain, choose, known_loss
 
 
 def chosen_by_loop(probs, labels, valid, criterion, number):
@@ -70,7 +70,7 @@ def test_gradient_of_the_chosen_alone_is_that_of_all():
         calls.append(len(x))
         return network(x)
 
-    loss = answer_loss(answers(classify, instances, chosen), labels)
+    loss = answer_loss(answers(classify, instances, chosen).own, labels)
     found = torch.autograd.grad(loss, list(network.parameters()))
     torch.testing.assert_close(loss, plain)
     for a, b in zip(found, expected, strict=True):
@@ -97,3 +97,21 @@ def test_unknown_targets_do_not_count():
     nothing = known_loss(logits, torch.full((5, 2), -1.0))
     nothing.backward()
     assert nothing.item() == 0 and not logits.grad.any()
+
+
+def test_a_label_says_of_every_instance_what_the_image_lacks_and_what_it_has_alone() -> None:
+    labels = torch.tensor([[1.0, 0, 0], [1, 0, 1], [0, 0, 0]])
+    assert certain(labels).tolist() == [[1, 0, 0], [-1, 0, -1], [0, 0, 0]]
+
+
+def test_answers_know_the_image_of_each_instance() -> None:
+    torch.manual_seed(0)
+    instances = torch.rand(3, 4, 3, 2, 2)
+    chosen = torch.tensor([[[1], [3]], [[0], [0]], [[2], [1]]])
+    said = answers(lambda one: one.flatten(1)[:, :2], instances, chosen)
+    assert said.image.tolist() == [0, 0, 1, 2, 2]
+    expected = [instances[b, i].flatten()[:2] for b, i in [(0, 1), (0, 3), (1, 0), (2, 1), (2, 2)]]
+    assert torch.equal(said.logits, torch.stack(expected))
+    for b in range(3):
+        for k in range(2):
+            assert said.own[b, k, 0] == instances[b, chosen[b, k, 0]].flatten()[k]

@@ -5,6 +5,7 @@ label and its own instance, one against the rest.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -46,7 +47,20 @@ def choose(
     return liking.topk(number, dim=2).indices
 
 
-def answers(classify: Callable[[Tensor], Tensor], instances: Tensor, chosen: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class Answers:
+    """What a network says of the chosen instances.
+
+    `own` (B, K, m) is the logit of class k of each instance that answers for it, `logits` (u, K)
+    are all those of the u chosen instances, `image` (u,) the image that each lies in.
+    """
+
+    own: Tensor
+    logits: Tensor
+    image: Tensor
+
+
+def answers(classify: Callable[[Tensor], Tensor], instances: Tensor, chosen: Tensor) -> Answers:
     """Logits of the chosen instances only, each computed once.
 
     The gradient equals that of computing all n instances and taking the chosen ones, if the
@@ -56,15 +70,29 @@ def answers(classify: Callable[[Tensor], Tensor], instances: Tensor, chosen: Ten
         classify: (u, 3, s, s) -> logits (u, K).
         instances: (B, n, 3, s, s).
         chosen: (B, K, m) from `choose`.
-
-    Returns:
-        (B, K, m) logit of class k of each instance that answers for it.
     """
     count, number, classes = instances.shape[0], instances.shape[1], chosen.shape[1]
     first = torch.arange(count, device=chosen.device)[:, None, None] * number
     used, where = torch.unique(first + chosen, return_inverse=True)
     logits = classify(instances.flatten(0, 1)[used])
-    return logits[where, torch.arange(classes, device=where.device)[None, :, None]]
+    own = logits[where, torch.arange(classes, device=where.device)[None, :, None]]
+    return Answers(own, logits, used // number)
+
+
+def certain(labels: Tensor) -> Tensor:
+    """What the label of an image says of every instance in it.
+
+    None holds a class that the image lacks, and all hold the one class of an image that has but
+    one.
+
+    Args:
+        labels: (B, K) 0 or 1.
+
+    Returns:
+        (B, K) 0, 1, or -1 where nothing is said.
+    """
+    alone = labels.sum(dim=1, keepdim=True) == 1
+    return torch.where((labels > 0) & ~alone, -1.0, labels.float())
 
 
 def answer_loss(own: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:

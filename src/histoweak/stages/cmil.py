@@ -28,7 +28,14 @@ from histoweak.data.instances import (
 from histoweak.inference.model import TissueModel
 from histoweak.nets.instances import InstanceNet, InstanceNetConfig
 from histoweak.objectives.classification import class_weights
-from histoweak.objectives.mil import Criterion, answer_loss, answers, choose
+from histoweak.objectives.mil import (
+    Criterion,
+    answer_loss,
+    answers,
+    certain,
+    choose,
+    known_loss,
+)
 from histoweak.pipeline import Stage, StageContext, is_leader
 from histoweak.stages.classifier import MULTIPLE, usual_window
 from histoweak.stages.labels import mean_precision
@@ -43,7 +50,9 @@ class BagConfig(StrictConfig):
     `crop` is the side in pixels of what is cut around a patch, null for what holds 95 of 100. An
     instance whose share of pixels brighter than `gray` exceeds `blank` is never chosen. `share`
     is the least share of a patch that a present class is known to cover: so many instances answer
-    for it. `shift` moves the lattice at random from step to step.
+    for it. `shift` moves the lattice at random from step to step. `certain` weighs a second loss,
+    over what the label says of every instance: the chosen ones hold no class that the patch lacks,
+    and they hold the class of a patch that has but one.
     """
 
     crop: int | None = Field(None, ge=MULTIPLE, multiple_of=MULTIPLE)
@@ -51,6 +60,7 @@ class BagConfig(StrictConfig):
     blank: float = Field(0.7, ge=0, le=1)
     share: float = Field(0.0, ge=0, le=1)
     shift: bool = True
+    certain: float = Field(0.0, ge=0)
 
 
 @dataclass(frozen=True)
@@ -185,8 +195,13 @@ class Bags:
         valid = tissue(batch.images, squares, self.config.gray, self.config.blank)
         probs = judge(network, instances)
         chosen = choose(probs, batch.labels, valid, criterion, self.config.share)
-        own = answers(network.classify, instances, chosen)
-        return answer_loss(own, batch.labels, None if weights is None else weights.to(own))
+        said = answers(network.classify, instances, chosen)
+        rare = None if weights is None else weights.to(said.own)
+        loss = answer_loss(said.own, batch.labels, rare)
+        if self.config.certain > 0:
+            told = certain(batch.labels)[said.image]
+            loss = loss + self.config.certain * known_loss(said.logits, told)
+        return loss
 
 
 def judge(network: InstanceNet, instances: Tensor) -> Tensor:
