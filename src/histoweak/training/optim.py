@@ -36,7 +36,10 @@ def build_optimizer(network: nn.Module, config: OptimConfig) -> torch.optim.Opti
         for (encoder, decays), members in groups.items()
     ]
     if config.name == "adamw":
-        return torch.optim.AdamW(parameters, lr=config.lr)
+        # On a CPU the plain loop over weights takes a tenth of a training step. Elsewhere the
+        # fused form does not go with clipping in 16 bits.
+        on_cpu = all(weight.device.type == "cpu" for weight in network.parameters())
+        return torch.optim.AdamW(parameters, lr=config.lr, fused=on_cpu)
     return torch.optim.SGD(
         parameters,
         lr=config.lr,
