@@ -1,5 +1,6 @@
 """Any timm encoder as a pyramid of feature maps."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -162,8 +163,14 @@ def load_cut(cut: nn.Module, name: str, path: Path) -> None:
         WeightsError: no such file, not safetensors, or names or shapes that do not fit.
     """
     state = whole_timm(name, str(path)).state_dict()
-    # timm renames modules of some networks when it cuts them (stages.0 -> stages_0, or all of
-    # them below `model`): map by joining with either separator.
-    flat = {key.replace(".", "_"): value for key, value in state.items()}
-    flat |= {f"model_{key}": value for key, value in flat.items()}
-    cut.load_state_dict({key: flat[key.replace(".", "_")] for key in cut.state_dict()})
+    sources, places = flat_names(state), flat_names(cut.state_dict())
+    cut.load_state_dict({place: state[sources[flat]] for flat, place in places.items()})
+
+
+def flat_names(names: Iterable[str]) -> dict[str, str]:
+    """Names of weights, by what a whole network of timm and the same one cut open have in common.
+
+    timm renames modules of some networks when it cuts them (stages.0 -> stages_0, or all of them
+    below `model`).
+    """
+    return {name.removeprefix("model.").replace(".", "_"): name for name in names}

@@ -1,10 +1,9 @@
 """Let a segmenter begin with what a classifier's encoder has learned."""
 
-from collections.abc import Iterable
-
 from torch import Tensor, nn
 
 from histoweak.errors import ConfigError
+from histoweak.nets.encoders import flat_names
 from histoweak.nets.segmenters import Segmenter
 
 
@@ -24,7 +23,7 @@ def take_encoder(segmenter: Segmenter, classifier: nn.Module) -> None:
     """
     own: dict[str, Tensor] = segmenter.body.state_dict()
     learned: dict[str, Tensor] = _body(classifier).state_dict()
-    places, sources = _flat(own), _flat(learned)
+    places, sources = flat_names(own), flat_names(learned)
     shared = {_stage(places[flat]) for flat in sources if flat in places}
     expected = {flat for flat, name in places.items() if _stage(name) in shared}
     for flat in sorted(expected | sources.keys()):
@@ -47,15 +46,6 @@ def _body(classifier: nn.Module) -> nn.Module:
     if not isinstance(body, nn.Module):
         raise TypeError(f"{type(body).__name__} is no network")
     return body
-
-
-def _flat(names: Iterable[str]) -> dict[str, str]:
-    """Names by what they are without their separators.
-
-    timm renames modules of some networks when it cuts them (stages.0 -> stages_0, or all of them
-    below `model`).
-    """
-    return {name.removeprefix("model.").replace(".", "_"): name for name in names}
 
 
 def _stage(name: str) -> str:
