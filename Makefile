@@ -17,7 +17,7 @@ demo: $(VENV)/ready
 	$(BIN)/histoweak demo --out $(OUT) --seed $(SEED) $(if $(DATA),--data $(DATA))
 
 test: $(VENV)/ready
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
