@@ -18,6 +18,7 @@ from histoweak.progress import Progress
 from histoweak.recipes import DEFAULT, read_recipe
 from histoweak.stages.evaluation import held_out
 from histoweak.stages.mask_check import check_masks
+from histoweak.training.repeatable import repeatable
 from histoweak.training.selection import require_validation, selection_of, with_selection
 
 
@@ -111,7 +112,8 @@ def run_method(
             progress=shown,
             tensorboard=tensorboard,
         )
-        finished = Finished(Path(out), run.execute(stages))
+        with repeatable():
+            finished = Finished(Path(out), run.execute(stages))
     if is_leader():
         _keep_model(finished)
     return finished

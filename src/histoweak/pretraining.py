@@ -18,6 +18,7 @@ from histoweak.recipes import DEFAULT, read_recipe
 from histoweak.stages.frames import FramesConfig, frames_stage
 from histoweak.stages.pretrain import ENCODER, PretrainConfig, pretrain_stage
 from histoweak.training.config import RuntimeConfig
+from histoweak.training.repeatable import repeatable
 
 NAME = "pretrain"
 
@@ -78,7 +79,8 @@ def pretrain(
             progress=shown,
             tensorboard=tensorboard,
         )
-        artefact = run.execute(stages)[NAME]
+        with repeatable():
+            artefact = run.execute(stages)[NAME]
     kept = out / ENCODER
     if is_leader():
         with atomic_path(kept) as path:
