@@ -19,8 +19,9 @@ def make_tiny() -> None:
 
     histoweak.api.read_recipe = recipe  # type: ignore[assignment]
     histoweak.demo.os.cpu_count = lambda: 1  # type: ignore[attr-defined]
-    histoweak.demo.PATCHES, histoweak.demo.SPLITS = 24, (0.6, 0.15, 0.25)
-    smaller = partial(phantom.PhantomConfig, patch_size=64, patients=6)
+    histoweak.demo.PATCHES, histoweak.demo.PATIENTS = 24, 6
+    histoweak.demo.SPLITS = (0.6, 0.15, 0.25)
+    smaller = partial(phantom.PhantomConfig, patch_size=64)
     phantom.PhantomConfig = smaller  # type: ignore[assignment, misc]
 
 
