@@ -21,8 +21,8 @@ PAGES = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")], key=lambda path: path.as_posix()
 )
 MADE = ("configuration", "recipes", "cli")
-OTHER_PROGRAMS = {"--logdir", "--variant"}
-"""Options named in the documents that belong to other programs, or to scripts in benchmarks."""
+OTHER_PROGRAMS = {"--logdir"}
+"""Options named in the documents that belong to other programs."""
 
 
 def _load(path: Path) -> ModuleType:
@@ -112,9 +112,14 @@ def test_commands_and_their_options_exist(page: Path, options: dict[str, set[str
         assert used <= known, f"{name}: {sorted(used - known)}"
 
 
+def _options_of_benchmarks() -> set[str]:
+    scripts = (script.read_text() for script in (ROOT / "benchmarks").glob("*.py"))
+    return {name for text in scripts for name in re.findall(r'"(--[a-z][\w-]*)"', text)}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_options_named_in_prose_exist(page: Path, options: dict[str, set[str]]) -> None:
-    known = set().union(*options.values()) | OTHER_PROGRAMS
+    known = set().union(*options.values()) | OTHER_PROGRAMS | _options_of_benchmarks()
     for code in _inline(page):
         named = re.findall(r"(?<!\S)--[a-z][\w-]*", code)
         assert set(named) <= known, code
