@@ -1,6 +1,7 @@
 """What the segmenter begins with."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,17 +16,21 @@ STILL = {**FIT, "optim": {"lr": 1e-30, "weight_decay": 0.0}}
 """Leaves weights as they are, to the last digit."""
 
 
-def test_it_begins_with_the_classifier_where_that_is_asked_for(
-    phantom: Path, tmp_path: Path
+@pytest.mark.parametrize(("method", "start"), [("vgg-cam", "classifier"), ("drs", "refiner")])
+def test_it_begins_with_what_is_asked_for(
+    phantom: Path, tmp_path: Path, method: str, start: str
 ) -> None:
+    net = {"encoder": "test_resnet", "strides": [8]}
+    plain = {"suppression": None} if method == "drs" else {}
     settings = {
-        "classifier": {"net": {"encoder": "test_resnet", "strides": [8]}, "fit": FIT},
+        "classifier": {"net": {**net, **plain}, "fit": FIT},
         "scores": {"tta": "none"},
-        "segmenter": {**SEGMENTER, "start": "classifier", "fit": STILL},
+        "segmenter": {**SEGMENTER, "start": start, "fit": STILL},
         "evaluation": EVALUATION,
+        **({"refiner": {"net": net, "fit": FIT}} if method == "drs" else {}),
     }
-    finished = run_method("vgg-cam", phantom, tmp_path / "run", settings=[settings])
-    learned = load_model(finished.artefacts["classifier"] / "model").network
+    finished = run_method(method, phantom, tmp_path / "run", settings=[settings])
+    learned = load_model(finished.artefacts[start] / "model").network
     network = load_model(finished.artefacts["segmenter"] / "model").network
     assert isinstance(network, Segmenter)
     body = learned.get_submodule("encoder.body")
@@ -34,7 +39,16 @@ def test_it_begins_with_the_classifier_where_that_is_asked_for(
         assert torch.equal(ours[name], weight), name
 
 
-def test_full_supervision_has_no_classifier_to_begin_with(phantom: Path, tmp_path: Path) -> None:
-    settings = [{"segmenter": {"start": "classifier"}}]
-    with pytest.raises(ConfigError, match="start=classifier, but full supervision"):
-        run_method("supervised", phantom, tmp_path / "run", settings=settings)
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("supervised", {"segmenter": {"start": "classifier"}}),
+        ("vgg-cam", {"segmenter": {"start": "refiner"}}),
+        ("drs", {"segmenter": {"start": "refiner"}, "refiner": None}),
+    ],
+)
+def test_it_cannot_begin_with_what_nobody_trains(
+    phantom: Path, tmp_path: Path, method: str, settings: dict[str, Any]
+) -> None:
+    with pytest.raises(ConfigError, match=r"segmenter.start=\w+, but nothing of that name"):
+        run_method(method, phantom, tmp_path / "run", settings=[settings])

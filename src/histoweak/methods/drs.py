@@ -39,8 +39,9 @@ def build(config: Config, classes: ClassSet) -> Sequence[Stage]:
     """Return the stages in order.
 
     Raises:
-        ConfigError: `pseudo_masks` do not fit the classes or the scores, or the refinement network
-            is to start from a classifier of other layers.
+        ConfigError: `pseudo_masks` do not fit the classes or the scores, the refinement network
+            is to start from a classifier of other layers, or the segmenter from a refinement
+            network that there is none of.
     """
     runtime, reading = config.runtime, config.scores.reading
     stages = [
@@ -48,9 +49,10 @@ def build(config: Config, classes: ClassSet) -> Sequence[Stage]:
         classifier_stage(config.classifier, runtime),
         scores_stage(config.scores, runtime),
     ]
-    scored, rungs = "scores", []
+    scored, rungs, starts = "scores", [], ["classifier"]
     if config.refiner is not None:
         scored = "refined-scores"
+        starts.append("refiner")
         stages += [
             refiner_stage(config.refiner, config.classifier.net, reading, runtime),
             refined_scores_stage(config.scores, runtime),
@@ -59,7 +61,7 @@ def build(config: Config, classes: ClassSet) -> Sequence[Stage]:
     return [
         *stages,
         pseudo_mask_stage(config.pseudo_masks, reading, classes, scored, runtime=runtime),
-        segmenter_stage(config.segmenter, runtime, masks="pseudo-masks"),
+        segmenter_stage(config.segmenter, runtime, masks="pseudo-masks", starts=starts),
         evaluation_stage(
             config.evaluation,
             runtime,

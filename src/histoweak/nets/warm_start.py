@@ -30,9 +30,9 @@ def take_encoder(segmenter: Segmenter, classifier: nn.Module) -> None:
         ours, theirs = own.get(places.get(flat, "")), learned.get(sources.get(flat, ""))
         if ours is None or theirs is None or ours.shape != theirs.shape:
             raise ConfigError(
-                f"start=classifier: the segmenter's encoder {segmenter.config.encoder!r} and that "
-                f"of the classifier differ in {flat!r}",
-                expected="the same encoder in classifier.net and segmenter.net",
+                f"segmenter.start: the segmenter's encoder {segmenter.config.encoder!r} and that "
+                f"of the network it begins with differ in {flat!r}",
+                expected="the same encoder in classifier.net (or refiner.net) and segmenter.net",
                 remedy="Choose the same encoder for both, or start=weights",
             )
     taken = {places[flat]: learned[name] for flat, name in sources.items()}

@@ -1,6 +1,6 @@
 """Stage `segmenter`: train a segmentation network on masks of the training frames."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -35,17 +35,17 @@ from histoweak.training.fit import fit, seeded
 class SegmenterConfig(StrictConfig):
     """The segmenter.
 
-    `start` is what its encoder begins with: `weights` as `net.weights` says, or `classifier`, what
-    the run's classifier has learned from the labels, where both have the same encoder. `crop` is
-    the side of training crops in pixels; `bootstrap` the share of its own prediction in the target
-    (see `pixel_loss`). `white` is the rule for white background in predictions, null
-    where white may be tissue.
+    `start` is what its encoder begins with: `weights` as `net.weights` says, `classifier`, what
+    the run's classifier has learned from the labels, or `refiner`, what the refinement network of
+    `drs` has learned after it, where both have the same encoder. `crop` is the side of training
+    crops in pixels; `bootstrap` the share of its own prediction in the target (see `pixel_loss`).
+    `white` is the rule for white background in predictions, null where white may be tissue.
     """
 
     net: SegmenterNetConfig = SegmenterNetConfig()
     fit: FitConfig = FitConfig()
     augment: AugmentConfig = AugmentConfig()
-    start: Literal["weights", "classifier"] = "weights"
+    start: Literal["weights", "classifier", "refiner"] = "weights"
     crop: int = Field(224, ge=32)
     bootstrap: float = Field(0.0, ge=0, lt=1)
     balance: Literal["patient", "none"] = "patient"
@@ -79,7 +79,12 @@ class LayeredSegmenterConfig(SegmenterConfig):
 
 
 def segmenter_stage(
-    config: SegmenterConfig, runtime: RuntimeConfig, *, masks: str, name: str = "segmenter"
+    config: SegmenterConfig,
+    runtime: RuntimeConfig,
+    *,
+    masks: str,
+    name: str = "segmenter",
+    starts: Collection[str] = ("classifier",),
 ) -> Stage:
     """Make the stage; its artefact holds `model/`.
 
@@ -89,19 +94,21 @@ def segmenter_stage(
         masks: the stage whose artefact holds one PNG per frame, or `frames-with-masks`, whose
             frames carry the true masks.
         name: name of the stage.
+        starts: the stages of the method whose network it may begin with.
 
     Raises:
-        ConfigError: true masks, and a start from a classifier, which there is none of then.
+        ConfigError: it is to start from a network that the method does not train.
     """
     supervised = masks == "frames-with-masks"
     inputs = (masks,) if supervised else ("frames", masks)
-    if config.start == "classifier":
-        if supervised:
+    if config.start != "weights":
+        if config.start not in starts:
             raise ConfigError(
-                "segmenter.start=classifier, but full supervision trains no classifier",
-                remedy="Choose start=weights",
+                f"segmenter.start={config.start}, but nothing of that name is trained before it",
+                expected=f"one of {['weights', *starts]}",
+                remedy="Choose one of them",
             )
-        inputs = (*inputs, "classifier")
+        inputs = (*inputs, config.start)
     run = partial(_run, config, runtime, masks)
     return Stage(name, config, inputs, run, distributed=True, files=config.net.files)
 
@@ -115,8 +122,8 @@ def _run(
     mpp = store.frames[0].mpp
     seeded(context.seed, "segmenter")
     network = Segmenter(config.net, len(classes))
-    if config.start == "classifier":
-        take_encoder(network, load_model(context.inputs["classifier"] / "model").network)
+    if config.start != "weights":
+        take_encoder(network, load_model(context.inputs[config.start] / "model").network)
     dataset = CropDataset(
         store,
         size=config.crop,
