@@ -112,6 +112,19 @@ def test_commands_and_their_options_exist(page: Path, options: dict[str, set[str
         assert used <= known, f"{name}: {sorted(used - known)}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_commands_to_be_run_name_what_is_required(page: Path, reference: ModuleType) -> None:
+    required = {
+        name: [p.opts[-1] for p in command.params if p.required and p.param_type_name == "option"]
+        for name, command in reference.commands()
+    }
+    for block in _blocks(page, "bash"):
+        for line in block.replace("\\\n", " ").splitlines():
+            name = next((n for n in sorted(required, key=len)[::-1] if line.startswith(n)), None)
+            missing = [option for option in required.get(name or "", []) if option not in line]
+            assert not missing or "--help" in line, f"{line}: {missing}"
+
+
 def _options_of_benchmarks() -> set[str]:
     scripts = (script.read_text() for script in (ROOT / "benchmarks").glob("*.py"))
     return {name for text in scripts for name in re.findall(r'"(--[a-z][\w-]*)"', text)}

@@ -132,6 +132,17 @@ def test_phantom(tmp_path: Path) -> None:
     assert len(Manifest.read(out / "manifest.csv").records) == 6
 
 
+def test_the_folder_of_a_phantom_is_an_argument_or_an_option_but_not_both(tmp_path: Path) -> None:
+    small = ("--patches", 4, "--patch-size", 32, "--patients", 4, "--workers", 1)
+    assert call("phantom", tmp_path / "a", *small).exit_code == 0
+    assert (tmp_path / "a" / "manifest.csv").exists()
+    for folders in ((), (tmp_path / "b", "--out", tmp_path / "c")):
+        result = call("phantom", *folders, *small)
+        assert result.exit_code == 2
+        assert "name one folder to write to" in result.output
+    assert not (tmp_path / "b").exists()
+
+
 def test_the_data_layer_needs_no_torch() -> None:
     code = (
         "import sys, histoweak.cli.data; light = set(sys.modules);"

@@ -18,7 +18,8 @@ from histoweak.refine.config import WhiteRefinerConfig
 from histoweak.refine.crf_config import CrfConfig
 from histoweak.refine.white import WhiteConfig
 from histoweak.stages import view as views
-from histoweak.stages.evaluation import EvaluationConfig, evaluation_stage
+from histoweak.stages.evaluation import evaluation_stage
+from histoweak.stages.evaluation_config import EvaluationConfig
 from histoweak.stages.evidence import (
     EOSIN,
     HAEMATOXYLIN,

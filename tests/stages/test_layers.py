@@ -15,7 +15,8 @@ from histoweak.nets.layer_classifier import LayerClassifier
 from histoweak.objectives.segmentation import fifth_logit_loss, layered_loss, pixel_loss
 from histoweak.pipeline import StageContext
 from histoweak.stages.classifier import Objective
-from histoweak.stages.evaluation import EvaluationConfig, evaluation_stage
+from histoweak.stages.evaluation import evaluation_stage
+from histoweak.stages.evaluation_config import EvaluationConfig
 from histoweak.stages.layers import AttentiveLook, LayerClassifierConfig
 from histoweak.stages.pseudo_masks import PseudoMaskConfig, mask_file, pseudo_mask_stage
 from histoweak.stages.scores import score_file, write_scores

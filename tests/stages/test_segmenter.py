@@ -21,9 +21,8 @@ def test_it_begins_with_what_is_asked_for(
     phantom: Path, tmp_path: Path, method: str, start: str
 ) -> None:
     net = {"encoder": "test_resnet", "strides": [8]}
-    plain = {"suppression": None} if method == "drs" else {}
     settings = {
-        "classifier": {"net": {**net, **plain}, "fit": FIT},
+        "classifier": {"net": net, "fit": FIT},
         "scores": {"tta": "none"},
         "segmenter": {**SEGMENTER, "start": start, "fit": STILL},
         "evaluation": EVALUATION,

@@ -25,7 +25,10 @@ _CORES = os.cpu_count() or 1
 
 @app.command()
 def phantom(
-    out: Out,
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="OUT", help="Folder to write to.", show_default=False)
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The same, as other commands take it.")] = None,
     patches: Annotated[int | None, typer.Option(min=1, help="Number of patches.")] = None,
     patch_size: Annotated[int | None, typer.Option(min=1, help="Side in pixels.")] = None,
     mpp: Annotated[float | None, typer.Option(help="Microns per pixel.")] = None,
@@ -37,6 +40,9 @@ def phantom(
     workers: Workers = _CORES,
 ) -> None:
     """Draw synthetic H&E patches with exact masks."""
+    target = folder or out
+    if target is None or (folder and out):
+        raise typer.BadParameter("name one folder to write to", param_hint="'OUT' or '--out'")
     from histoweak.config import build_config
     from histoweak.data.phantom import PhantomConfig, write_phantom
     from histoweak.progress import Progress
@@ -52,8 +58,8 @@ def phantom(
     given = {key: value for key, value in asked.items() if value is not None}
     config = build_config(PhantomConfig, given, where="histoweak data phantom")
     with Progress() as progress:
-        write_phantom(out, config, workers, progress)
-    _report(out / "manifest.csv")
+        manifest = write_phantom(target, config, workers, progress)
+    _report(manifest)
 
 
 @app.command()

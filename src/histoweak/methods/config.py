@@ -1,7 +1,7 @@
 """What the settings of every method share."""
 
 from histoweak.config import StrictConfig
-from histoweak.stages.evaluation import EvaluationConfig
+from histoweak.stages.evaluation_config import EvaluationConfig
 from histoweak.training.config import RuntimeConfig
 
 

@@ -20,7 +20,8 @@ from histoweak.errors import ConfigError
 from histoweak.methods.config import MethodConfig
 from histoweak.pipeline import Stage
 from histoweak.stages.classifier import classifier_stage
-from histoweak.stages.evaluation import EvaluationConfig, evaluation_stage
+from histoweak.stages.evaluation import evaluation_stage
+from histoweak.stages.evaluation_config import EvaluationConfig
 from histoweak.stages.frames import FramesConfig, frames_stage
 from histoweak.stages.layers import AttentiveLook, LayerClassifierConfig, layer_rungs
 from histoweak.stages.pseudo_masks import PseudoMaskConfig, pseudo_mask_stage

@@ -31,7 +31,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -43,18 +43,17 @@ from histoweak.data.skips import Skips
 from histoweak.data.table import write_table
 from histoweak.errors import ConfigError, ManifestError
 from histoweak.export.png import write_index_png
-from histoweak.inference.config import Options, Scales, views
+from histoweak.inference.config import Options, views
 from histoweak.inference.evaluate import read_pair
-from histoweak.inference.gate import Form
 from histoweak.inference.model import TissueModel, load_model
 from histoweak.inference.readahead import read_ahead
-from histoweak.inference.tta import Tta
 from histoweak.metrics.confusion import ConfusionMatrix
 from histoweak.metrics.ratio import plain
 from histoweak.metrics.scores import miou_present
 from histoweak.pipeline import Stage, StageContext, atomic_write_text
 from histoweak.refine.config import files_of
 from histoweak.refine.white import WhiteConfig
+from histoweak.stages.evaluation_config import EvaluationConfig
 from histoweak.stages.evidence import EvidenceSums
 from histoweak.stages.faithfulness import Faithfulness
 from histoweak.stages.pseudo_masks import PseudoMaskConfig
@@ -67,49 +66,6 @@ from histoweak.training.config import RuntimeConfig, Select
 
 UInt8 = npt.NDArray[np.uint8]
 Predict = Callable[[UInt8, float | None, View | None], UInt8]
-
-
-class EvaluationConfig(StrictConfig):
-    """What is scored and how.
-
-    `split` is scored (`test`, or `val` where there is no test split, when null); segmenters
-    predict with `tta` and at all of `scales`, on tiles of `tile` pixels; `samples` images are kept
-    with all intermediate pictures for the report.
-    Boundaries of the `last` rung, of `all` or of `none` are compared at `tolerance_um` microns, on
-    images whose pixels are known to be no larger. `evidence` judges where the classifier looks: a
-    patch has right evidence when, for each of its classes, the share `evidence_energy` of the
-    scores lies on the tissue and scores from 0.5 on overlap it by an IoU of `evidence_iou`.
-    Insertion and deletion are tried on `faithfulness` images, drawn with the seed.
-
-    With `gate` on `predicted`, segmenters may only say what the classifier of the run finds in
-    the image as a whole with a probability of `gate_threshold`; where it finds nothing, all.
-    `gate_form` is `exclude`, or `multiply`: logits of other classes are set to 0, as some released
-    code does, so that they win where all others are negative.
-    """
-
-    split: Literal["val", "test"] | None = None
-    tta: Tta = "none"
-    tile: int = Field(1024, ge=64)
-    overlap: int | None = Field(None, ge=0)
-    scales: Scales = (1.0,)
-    samples: int = Field(9, ge=0)
-    max_skipped: float = Field(0.05, ge=0, le=1)
-    boundary: Literal["last", "all", "none"] = "last"
-    tolerance_um: float = Field(5.0, gt=0, allow_inf_nan=False)
-    evidence: bool = True
-    evidence_energy: float = Field(0.5, ge=0, le=1)
-    evidence_iou: float = Field(0.3, ge=0, le=1)
-    faithfulness: int = Field(2, ge=0)
-    gate: Literal["none", "predicted"] = "none"
-    gate_threshold: float = Field(0.1, ge=0, le=1)
-    gate_form: Form = "exclude"
-
-    def gate_words(self) -> str:
-        """The gate as tables name it."""
-        if self.gate == "none":
-            return "none"
-        times = ", logits times 0 or 1" if self.gate_form == "multiply" else ""
-        return f"predicted >= {self.gate_threshold:g}{times}"
 
 
 class EvaluationSetting(StrictConfig):

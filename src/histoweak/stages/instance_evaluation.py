@@ -22,7 +22,8 @@ from histoweak.metrics.ratio import plain
 from histoweak.metrics.scores import pixel_accuracy, recall, specificity
 from histoweak.nets.instances import InstanceNetConfig
 from histoweak.pipeline import Stage, StageContext, atomic_write_text
-from histoweak.stages.evaluation import EvaluationConfig, held_out
+from histoweak.stages.evaluation import held_out
+from histoweak.stages.evaluation_config import EvaluationConfig
 from histoweak.training.config import RuntimeConfig
 
 UInt8 = npt.NDArray[np.uint8]

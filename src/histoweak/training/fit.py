@@ -141,7 +141,6 @@ def _trainer(
             enable_model_summary=False,
             use_distributed_sampler=False,
             default_root_dir=context.scratch,
-            deterministic="warn",
             num_sanity_val_steps=0,
         )
     except Exception as error:  # Lightning raises many kinds; each means the same here

@@ -1,5 +1,6 @@
 """The same numbers from the same seed: what PyTorch is asked for while a run computes."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,9 +12,11 @@ import torch
 def repeatable() -> Iterator[None]:
     """Let PyTorch choose repeatable algorithms, and say where it has none.
 
-    A trainer asks for the same and leaves it so; asked for around a whole run, stages compute alike
-    whether a training came before them in this process or in an earlier one.
+    Asked for around a whole run, and not by the trainer, so that stages compute alike whether a
+    training came before them in this process or in an earlier one.
     """
+    # Without it, CUDA multiplies matrices in whatever order is free; read when CUDA starts.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     chosen = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     # The types of this module lack the attribute that its documentation names.
