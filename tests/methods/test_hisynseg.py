@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from histoweak.api import configure, run_method
+from histoweak.config import merge
 from histoweak.data.frames import FrameStore
 from histoweak.data.manifest import Manifest
 from histoweak.errors import ConfigError
@@ -141,6 +142,26 @@ def test_a_second_round_learns_from_masks_of_the_frames_own_size(
     assert [rung["name"] for rung in figures["ladder"]] == ["segmenter", "segmenter-2"]
     first, last = (load_model(done.artefacts[n] / "model") for n in ("segmenter", "segmenter-2"))
     assert first.describe().weights != last.describe().weights
+
+
+def test_a_second_round_may_go_on_with_the_first_network(phantom: Path, tmp_path: Path) -> None:
+    """At a rate of next to nothing, it ends with the weights that the first round has left."""
+    still = {"fit": {"steps": 1, "optim": {"lr": 1e-12, "weight_decay": 0}}}
+    second = {"teacher": {"tta": "none", "threshold": 0.26}, "start": "segmenter"}
+    second["segmenter"] = merge([TINY["hisynseg"]["segmenter"], still])
+    settings = [TINY["hisynseg"], {"authenticity": None, "round_two": second}]
+    quiet = Progress(quiet=True)
+    done = run_method("hisynseg", phantom, tmp_path / "run", settings=settings, progress=quiet)
+    first, last = (load_model(done.artefacts[n] / "model") for n in ("segmenter", "segmenter-2"))
+    before = dict(first.network.named_parameters())
+    for name, weight in last.network.named_parameters():
+        torch.testing.assert_close(weight, before[name])
+
+
+def test_a_second_round_cannot_go_on_with_another_network(phantom: Path) -> None:
+    second = {"start": "segmenter", "segmenter": {"net": {"decoder_channels": 64}}}
+    with pytest.raises(ConfigError, match=r"differs in \['decoder_channels'\]"):
+        stages("default", phantom, {"round_two": second})
 
 
 def test_a_first_round_has_no_masks_to_agree_with(phantom: Path) -> None:

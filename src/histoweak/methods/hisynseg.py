@@ -11,11 +11,13 @@ the agreement of decoder and CAM. No mask of the training split is read anywhere
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 from pydantic import Field
 
 from histoweak.classes import ClassSet
 from histoweak.config import StrictConfig
+from histoweak.errors import ConfigError
 from histoweak.methods.config import MethodConfig
 from histoweak.pipeline import Stage
 from histoweak.stages.authenticity import AuthenticityConfig, authenticity_stage
@@ -35,10 +37,13 @@ class RoundTwoConfig(StrictConfig):
     """One more round: the segmenter labels the training frames, and a second one learns them.
 
     The second one learns from those masks and from synthetic images; it needs no consistency.
+    `start` is what it begins with: `weights` as its `net.weights` says, or `segmenter`, all that
+    the first one has learned.
     """
 
     teacher: TeacherConfig = TeacherConfig()
     segmenter: SyntheticSegmenterConfig = SyntheticSegmenterConfig()
+    start: Literal["weights", "segmenter"] = "weights"
 
 
 class Config(MethodConfig):
@@ -69,6 +74,7 @@ def build(config: Config, classes: ClassSet) -> Sequence[Stage]:
     stages.append(synthetic_segmenter_stage(config.segmenter, made, runtime, judged=judged))
     if config.round_two is not None:
         round_two = config.round_two
+        require_alike(config.segmenter, round_two)
         stages += [
             teacher_stage(round_two.teacher, runtime, first=None),
             synthetic_segmenter_stage(
@@ -77,6 +83,7 @@ def build(config: Config, classes: ClassSet) -> Sequence[Stage]:
                 runtime,
                 judged=judged,
                 masks="teacher-masks",
+                start=None if round_two.start == "weights" else round_two.start,
                 name="segmenter-2",
             ),
         ]
@@ -90,6 +97,22 @@ def build(config: Config, classes: ClassSet) -> Sequence[Stage]:
             selection=selection_of(config),
         ),
     ]
+
+
+def require_alike(first: SyntheticSegmenterConfig, round_two: RoundTwoConfig) -> None:
+    """Raise unless a second round that goes on with the first network has one like it.
+
+    Raises:
+        ConfigError: the networks differ.
+    """
+    one, two = first.net.model_dump(), round_two.segmenter.net.model_dump()
+    differ = [key for key in one if one[key] != two[key]]
+    if round_two.start == "segmenter" and differ:
+        raise ConfigError(
+            f"round_two.start=segmenter, but round_two.segmenter.net differs in {differ}",
+            expected="the settings of segmenter.net",
+            remedy="Make them equal, or set round_two.start=weights",
+        )
 
 
 def filter_stages(config: Config) -> dict[Kind, Stage]:

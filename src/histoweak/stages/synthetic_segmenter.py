@@ -12,7 +12,7 @@ from histoweak.data.crops import AugmentConfig, CropDataset, is_mixed
 from histoweak.data.frames import FrameStore
 from histoweak.errors import ManifestError
 from histoweak.inference.gate import Gate
-from histoweak.inference.model import TissueModel
+from histoweak.inference.model import TissueModel, load_model
 from histoweak.nets.cam_segmenter import CamSegmenter
 from histoweak.nets.segmenters import SegmenterNetConfig
 from histoweak.pipeline import Stage, StageContext, is_leader
@@ -72,6 +72,7 @@ def synthetic_segmenter_stage(
     *,
     judged: Sequence[Kind] = (),
     masks: str | None = None,
+    start: str | None = None,
     name: str = "segmenter",
 ) -> Stage:
     """Make the stage; its artefact holds `model/`, the segmenter without its CAM.
@@ -83,12 +84,14 @@ def synthetic_segmenter_stage(
         judged: the kinds of images for which there is a stage `authenticity-KIND`.
         masks: the stage that left masks of the training frames, from which a later round learns in
             place of labels; None for the first round.
+        start: the stage of the segmenter whose weights it begins with, a network of the same
+            settings; None for what `net.weights` says.
         name: name of the stage.
     """
     setting = SyntheticSegmenterSetting(segmenter=config, synthesis=synthesis)
     judges = {kind: f"authenticity-{kind}" for kind in judged}
-    inputs = ("frames", *judges.values(), *([masks] if masks else []))
-    run = partial(_run, setting, runtime, judges, masks)
+    inputs = ("frames", *judges.values(), *(earlier for earlier in (masks, start) if earlier))
+    run = partial(_run, setting, runtime, judges, masks, start)
     return Stage(name, setting, inputs, run, distributed=True)
 
 
@@ -97,6 +100,7 @@ def _run(
     runtime: RuntimeConfig,
     judges: dict[Kind, str],
     masks: str | None,
+    start: str | None,
     context: StageContext,
 ) -> None:
     config = setting.segmenter
@@ -105,6 +109,9 @@ def _run(
     records = context.manifest.split("val")
     seeded(context.seed, "segmenter")
     network = CamSegmenter(config.net, len(classes), config.dropout)
+    if start is not None:
+        learned = load_model(context.inputs[start] / "model").network
+        network.segmenter.load_state_dict(learned.state_dict())
     dataset = CropDataset(
         store,
         size=config.crop,
