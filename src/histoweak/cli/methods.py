@@ -1,7 +1,7 @@
 """`histoweak methods`: what can be run."""
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 
 def methods() -> None:
@@ -9,7 +9,9 @@ def methods() -> None:
     from histoweak.methods import METHODS
     from histoweak.recipes import list_recipes
 
-    table = Table("method", "what it is", "source", "recipes")
+    table = Table("method", Column("what it is", overflow="fold"), "source")
+    # One to a line: a name that is cut short cannot be typed.
+    table.add_column("recipes", no_wrap=True)
     for name, spec in METHODS.items():
-        table.add_row(name, spec.title, spec.paper, ", ".join(list_recipes(name)))
+        table.add_row(name, spec.title, spec.paper, "\n".join(list_recipes(name)), end_section=True)
     Console().print(table)
