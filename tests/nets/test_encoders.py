@@ -36,6 +36,46 @@ def test_a_local_file_yields_the_maps_of_timms_own_network(tmp_path, name, strid
         torch.testing.assert_close(found, deepest[stride])
 
 
+@pytest.mark.parametrize(
+    ("name", "strides"),
+    [
+        ("test_vit", (16,)),
+        ("vit_tiny_patch16_224", (16,)),
+        ("swin_tiny_patch4_window7_224", (8, 32)),
+    ],
+)
+def test_transformers_take_images_of_any_size(name, strides) -> None:
+    encoder = Encoder(name, strides).eval()
+    with torch.no_grad():
+        maps = encoder(torch.rand(1, 3, 96, 192))
+    for stride, channels, found in zip(strides, encoder.channels, maps, strict=True):
+        assert found.shape == (1, channels, 96 // stride, 192 // stride)
+
+
+def test_patches_of_an_odd_size_need_images_that_they_divide() -> None:
+    encoder = Encoder("eva02_tiny_patch14_224", (14,)).eval()
+    with torch.no_grad():
+        assert encoder(torch.rand(1, 3, 28, 56))[0].shape[2:] == (2, 4)
+    with pytest.raises(ConfigError, match=r"96 x 28 pixels.*multiples of 14.*crop to 224"):
+        encoder(torch.rand(1, 3, 28, 96))
+
+
+def test_maps_with_channels_last_are_turned() -> None:
+    """timm's own classifier of the same network is the oracle."""
+    torch.manual_seed(0)
+    encoder = Encoder("swin_tiny_patch4_window7_224", (32,)).eval()
+    whole = timm.create_model("swin_tiny_patch4_window7_224").eval()
+    places = {name.replace(".", "_"): name for name in whole.state_dict()}
+    cut = {places[k.replace(".", "_")]: v for k, v in encoder.body.state_dict().items()}
+    missing, _ = whole.load_state_dict(cut, strict=False)
+    assert all(name.startswith(("head", "norm")) for name in missing)
+    images = torch.rand(1, 3, 224, 224)
+    with torch.no_grad():
+        (deepest,) = encoder(images)
+        *_, expected = whole.forward_intermediates(images, intermediates_only=True)
+    torch.testing.assert_close(deepest, expected)
+
+
 @pytest.mark.parametrize("name", ["nonsense", "", "resnet", "vgg16.nonsense", "http:x/y"])
 def test_an_unknown_encoder_is_refused(name) -> None:
     with pytest.raises(ConfigError, match="encoder"):

@@ -1,8 +1,9 @@
 """Any timm encoder as a pyramid of feature maps."""
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import timm
 from torch import Tensor, nn
@@ -53,12 +54,31 @@ class Encoder(nn.Module):
             )
         indices = tuple(index_of[s] for s in strides)
         self.body: Any = build_body(name, indices, weights, output_stride, dilated)
-        self.strides = strides
+        self.name, self.strides = name, strides
         self.channels: tuple[int, ...] = tuple(self.body.feature_info.channels())
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Return one map (B, channels, H/stride, W/stride) per stride."""
-        return cast(list[Tensor], self.body(images))
+        """Return one map (B, channels, H/stride, W/stride) per stride.
+
+        Raises:
+            ConfigError: a transformer with patches of 14 pixels, say, cannot divide the images.
+        """
+        cell, size = max(self.strides), (images.shape[-2], images.shape[-1])
+        if cell & (cell - 1) and any(side % cell for side in size):
+            raise ConfigError(
+                f"encoder {self.name!r} cannot divide {size[1]} x {size[0]} pixels",
+                expected=f"sides that are multiples of {cell}",
+                remedy=f"Set classifier.crop to {math.lcm(cell, 32)}, or take an encoder whose "
+                "patches are 16 pixels wide",
+            )
+        return channels_first(self.body, self.body(images))
+
+
+def channels_first(body: nn.Module, maps: list[Tensor]) -> list[Tensor]:
+    """Turn the maps of timm's cut networks into (B, C, h, w); some transformers put C last."""
+    if getattr(body, "output_fmt", None) == "NHWC":
+        return [m.permute(0, 3, 1, 2).contiguous() for m in maps]
+    return maps
 
 
 def create_timm(name: str, **options: Any) -> Any:
@@ -69,7 +89,7 @@ def create_timm(name: str, **options: Any) -> Any:
         WeightsError: its description must be fetched and cannot be.
     """
     try:
-        return timm.create_model(name, pretrained=False, **options)
+        return _any_size(name, pretrained=False, **options)
     except OSError as error:
         raise WeightsError(
             f"encoder {name!r} cannot be fetched ({error})",
@@ -106,7 +126,7 @@ def build_body(
     if weights == "pretrained":
         body = _fetch(name, **options)
     else:
-        body = timm.create_model(name, pretrained=False, **options)
+        body = _any_size(name, pretrained=False, **options)
     if weights not in (None, "pretrained"):
         load_cut(body, name, Path(str(weights)))
     if not dilated:
@@ -140,9 +160,17 @@ def whole_timm(name: str, weights: str | None) -> Any:
     return network
 
 
+def _any_size(name: str, **options: Any) -> Any:
+    """Build a timm network for images of any size: transformers take one size unless told so."""
+    try:
+        return timm.create_model(name, dynamic_img_size=True, **options)
+    except TypeError:  # networks that take any size anyway do not know the option
+        return timm.create_model(name, **options)
+
+
 def _fetch(name: str, **options: Any) -> Any:
     try:
-        return timm.create_model(name, pretrained=True, **options)
+        return _any_size(name, pretrained=True, **options)
     except Exception as error:  # timm and the hub raise many kinds; each means the same here
         raise WeightsError(
             f"pretrained weights of {name!r} cannot be fetched ({error})",

@@ -6,7 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from histoweak.errors import WeightsError
-from histoweak.nets.encoders import Encoder, build_body, create_timm, cut_options
+from histoweak.nets.encoders import (
+    Encoder,
+    build_body,
+    channels_first,
+    create_timm,
+    cut_options,
+)
 from histoweak.nets.vgg import BLOCKS, VggCamEncoder
 
 
@@ -58,10 +64,10 @@ class Taps(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return one map (B, channels, h, w) per stage; images are normalised."""
         if not isinstance(self.body, nn.Sequential):
-            maps: list[Tensor] = self.body(images)
-            return maps
+            return channels_first(self.body, self.body(images))
         # VGG: what goes into each pooling, and what comes out at the end.
-        maps, values = [], images
+        maps: list[Tensor] = []
+        values = images
         for module in self.body:
             if isinstance(module, nn.MaxPool2d):
                 maps.append(values)
