@@ -144,7 +144,7 @@ def test_shallow_masks_may_be_kept_within_the_deepest(tmp_path: Path, within: bo
     classes = ClassSet(("a", "b"))
     inputs = {name: tmp_path / name for name in ("frames", "scores")}
     manifest = Manifest(classes, ())
-    stage = pseudo_mask_stage(config, "posterior", classes)
+    stage = pseudo_mask_stage(config, "posterior", classes, runtime=RuntimeConfig())
     stage.run(StageContext(tmp_path / "out", inputs, 0, manifest))
     shallow, deep = (
         np.asarray(Image.open(tmp_path / "out" / mask_file(0, layer))) for layer in (0, None)

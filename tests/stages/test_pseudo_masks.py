@@ -14,6 +14,7 @@ from histoweak.stages.pseudo_masks import (
     make_mask,
     pseudo_mask_stage,
 )
+from histoweak.training.config import RuntimeConfig
 
 CLASSES = ClassSet(("normal", "tumour"))
 BARE = {"min_area": 0, "white": None}
@@ -163,7 +164,9 @@ def test_scores_are_enlarged_bilinearly(stride, size) -> None:
 
 def test_an_unknown_negative_class_is_refused_before_anything_runs() -> None:
     with pytest.raises(ConfigError, match="healthy"):
-        pseudo_mask_stage(PseudoMaskConfig(negative="healthy"), "min-max", CLASSES)
+        pseudo_mask_stage(
+            PseudoMaskConfig(negative="healthy"), "min-max", CLASSES, runtime=RuntimeConfig()
+        )
 
 
 def nuclei_right() -> np.ndarray:

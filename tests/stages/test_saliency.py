@@ -10,6 +10,7 @@ from histoweak.pipeline.keys import stage_key
 from histoweak.refine.background import BackgroundConfig
 from histoweak.stages.pseudo_masks import PseudoMaskConfig, pseudo_mask_stage
 from histoweak.stages.saliency import SaliencyMaps
+from histoweak.training.config import RuntimeConfig
 from tests.stages.test_pseudo_masks import frame
 
 
@@ -72,6 +73,6 @@ def test_the_content_of_the_maps_is_part_of_the_key(tmp_path) -> None:
     keys = set()
     for grey in (0, 255):
         save(tmp_path, "a.png", np.full((4, 4), grey))
-        stage = pseudo_mask_stage(config, "peak", ClassSet(("a", "b")))
+        stage = pseudo_mask_stage(config, "peak", ClassSet(("a", "b")), runtime=RuntimeConfig())
         keys.add(stage_key(stage, 0, (), ""))
     assert len(keys) == 2

@@ -24,6 +24,7 @@ from histoweak.stages.walk_instances import (
     write_instances,
 )
 from histoweak.stages.walk_rung import walk_rung
+from histoweak.training.config import RuntimeConfig
 from tests.inference.models import CLASSES, classifier, picture
 
 TWO = ClassSet(("normal", "tumour"))
@@ -126,7 +127,7 @@ def test_seeds_follow_the_labels() -> None:
     white = SeedsConfig(rule="quantile", white={"gray": 200, "min_pixels": 1})
     assert make_seeds(scores, allowed, image, thresholds, white, TWO)[0, 3] == 255
     with pytest.raises(ConfigError, match="background"):
-        seeds_stage(SeedsConfig(rule="two-thresholds"), TWO)
+        seeds_stage(SeedsConfig(rule="two-thresholds"), "peak", TWO, RuntimeConfig())
 
 
 class Said:

@@ -58,15 +58,15 @@ def build(config: Config, classes: ClassSet) -> Sequence[Stage]:
             expected="displacements, which tell the objects of a class apart",
             remedy="Set boundary.displacement=true, or walk.instances=false",
         )
-    runtime = config.runtime
+    runtime, reading = config.runtime, config.scores.reading
     return [
         frames_stage(config.frames),
         classifier_stage(config.classifier, runtime),
         scores_stage(config.scores, runtime),
-        seeds_stage(config.seeds, classes),
+        seeds_stage(config.seeds, reading, classes, runtime),
         boundary_stage(config.boundary, runtime, classes),
         walk_stage(config.walk, runtime, classes),
-        pseudo_mask_stage(config.pseudo_masks, config.scores.reading, classes, scores="walk"),
+        pseudo_mask_stage(config.pseudo_masks, reading, classes, scores="walk", runtime=runtime),
         segmenter_stage(config.segmenter, runtime, masks="pseudo-masks"),
         evaluation_stage(
             config.evaluation,

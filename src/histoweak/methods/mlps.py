@@ -65,7 +65,7 @@ def build(config: Config, classes: ClassSet) -> Sequence[Stage]:
         frames_stage(config.frames),
         classifier_stage(config.classifier, runtime, AttentiveLook(config.classifier)),
         scores_stage(config.scores, runtime),
-        pseudo_mask_stage(config.pseudo_masks, config.scores.reading, classes),
+        pseudo_mask_stage(config.pseudo_masks, config.scores.reading, classes, runtime=runtime),
         segmenter_stage(config.segmenter, runtime, masks="pseudo-masks"),
         evaluation_stage(
             config.evaluation,

@@ -70,6 +70,7 @@ class Run:
             OutputError: the folder holds a run on other data, is in use, cannot be written, the
                 disk is full, or a finished artefact was changed.
             TrainingError: in a process that is not the first: the first one has ended.
+            HistoweakError: whatever the checks and the work of the stages raise.
         """
         check_order(stages)
         if self.tensorboard:
@@ -80,6 +81,9 @@ class Run:
             return follow(self._absolute, context, stages, keys, self.grace)
         with ExitStack() as stack:
             progress = self.progress or stack.enter_context(Progress())
+            for stage in stages:
+                if stage.check is not None:
+                    stage.check(self.manifest)
             stack.enter_context(self._locked())
             digest = self.manifest.digest()
             keys = stage_keys(stages, self.seed, digest)

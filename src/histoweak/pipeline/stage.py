@@ -71,6 +71,8 @@ class Stage:
         distributed: whether all processes of a multi-process run call `run`, or only the first.
         files: files outside the data set that decide the result, such as starting weights; their
             content is part of the key.
+        check: what the stage asks of the data set; called with the manifest before the first
+            stage of a run begins, it raises if that is missing.
 
     Raises:
         ValueError: the name is not fit for a folder.
@@ -84,6 +86,7 @@ class Stage:
     version: int = 1
     distributed: bool = False
     files: tuple[Path, ...] = ()
+    check: Callable[["Manifest"], None] | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9]+([_-][a-z0-9]+)*", self.name):

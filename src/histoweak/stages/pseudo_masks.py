@@ -13,6 +13,7 @@ from pydantic import Field
 from histoweak.classes import IGNORE_INDEX, ClassSet
 from histoweak.config import StrictConfig
 from histoweak.data.frames import Frame, FrameStore
+from histoweak.data.manifest import Manifest
 from histoweak.data.nuclei import nuclear_density
 from histoweak.errors import ConfigError
 from histoweak.export.png import write_index_png
@@ -75,7 +76,7 @@ def pseudo_mask_stage(
     classes: ClassSet,
     scores: str = "scores",
     *,
-    runtime: RuntimeConfig | None = None,
+    runtime: RuntimeConfig,
 ) -> Stage:
     """Make the stage.
 
@@ -88,7 +89,7 @@ def pseudo_mask_stage(
         reading: what the scores mean.
         classes: the K classes.
         scores: the stage whose artefact holds the scores.
-        runtime: gives the device of the refiners, which is the processor without it.
+        runtime: gives the device of the refiners.
 
     Raises:
         ConfigError: `negative` is none of the classes, or `background` does not go with the rest;
@@ -100,14 +101,19 @@ def pseudo_mask_stage(
             expected=f"one of {list(classes.names)}",
             remedy="Name a class of the data set, or set it to null",
         )
-    files = files_of(config.refine)
+    files, check = files_of(config.refine), None
     if config.background is not None:
         _require_fit(config.background, config.negative, reading)
         if config.background.kind == "saliency":
-            files += tuple(SaliencyMaps(config.background.folder).paths.values())
-    device = runtime.torch_device() if runtime else "cpu"
-    run = partial(_run, config, reading, scores, device)
-    return Stage("pseudo-masks", config, ("frames", scores), run, files=files)
+            maps = SaliencyMaps(config.background.folder)
+            files += tuple(maps.paths.values())
+            check = partial(_require_maps, maps)
+    run = partial(_run, config, reading, scores, runtime.torch_device())
+    return Stage("pseudo-masks", config, ("frames", scores), run, files=files, check=check)
+
+
+def _require_maps(maps: SaliencyMaps, manifest: Manifest) -> None:
+    maps.require(record.image for record in manifest.split("train"))
 
 
 def _require_fit(background: BackgroundConfig, negative: str | None, reading: Reading) -> None:
@@ -141,13 +147,21 @@ def _run(
     for index, frame in frames:
         coarse = read_scores(context.inputs[scored] / score_file(index))
         scores = enlarge(coarse, stride, (frame.height, frame.width))
-        scores = refine(store.image(index), scores, config.refine, device)
         own = np.array([probs[index, w] for w in range(len(frame.boxes))], np.float32)
         allowed = allowed_classes(frame, own, config.gate, len(classes))
         saliency = None if external is None else external(frame)
         image = store.image(index)
         masks = [
-            make_mask(layer, allowed, image, config, reading, classes, saliency)
+            # Classes compete within a layer, not with those of other layers.
+            make_mask(
+                refine(image, layer, config.refine, device),
+                allowed,
+                image,
+                config,
+                reading,
+                classes,
+                saliency,
+            )
             for layer in scores.reshape(-1, len(classes), *scores.shape[1:])
         ]
         counts = counts or [np.zeros(256, np.int64) for _ in masks]

@@ -1,5 +1,6 @@
 """Saliency maps that another program made of the training images."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,24 @@ class SaliencyMaps:
                 )
             self.paths[path.stem] = path
 
+    def require(self, images: Iterable[Path]) -> None:
+        """Raise unless each of these images has a map of its own.
+
+        Raises:
+            ConfigError: two images have one name, so that one map would serve both.
+            ImageError: an image has no map.
+        """
+        owners: dict[str, Path] = {}
+        for image in images:
+            if (other := owners.setdefault(image.stem, image)) != image:
+                raise ConfigError(
+                    f"{other} and {image} would share the map {image.stem}",
+                    where=self.folder,
+                    expected="training images of different names",
+                    remedy="Rename the images, and the maps with them",
+                )
+            self._path(image.stem)
+
     def __call__(self, frame: Frame) -> UInt8:
         """(H, W) uint8 saliency of a frame; the largest where patches overlap, 0 elsewhere.
 
@@ -61,7 +80,7 @@ class SaliencyMaps:
             np.maximum(part, np.asarray(grey.resize(size, Image.Resampling.BILINEAR)), out=part)
         return canvas
 
-    def _read(self, stem: str, size: tuple[int, int]) -> UInt8:
+    def _path(self, stem: str) -> Path:
         path = self.paths.get(stem)
         if path is None:
             raise ImageError(
@@ -70,6 +89,10 @@ class SaliencyMaps:
                 expected=f"{stem}.png or another image of this name",
                 remedy=f"Make the map, or choose another {SETTING.removesuffix('.folder')}",
             )
+        return path
+
+    def _read(self, stem: str, size: tuple[int, int]) -> UInt8:
+        path = self._path(stem)
         image = read_image(path)
         if (image != image[..., :1]).any():
             raise ImageError(

@@ -21,11 +21,13 @@ from histoweak.refine.seeds import Contest, WonScores, sure_seeds, two_threshold
 from histoweak.refine.threshold import among_allowed
 from histoweak.refine.white import WhiteConfig, white_mask
 from histoweak.stages.pseudo_masks import allowed_classes, enlarge, mask_file
-from histoweak.stages.scores import read_patch_probs, read_scores, score_file
+from histoweak.stages.scores import Reading, read_patch_probs, read_scores, score_file
+from histoweak.training.config import RuntimeConfig
 
 Scores = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.uint8]
 Bool = npt.NDArray[np.bool_]
+Indices = npt.NDArray[np.intp]
 
 
 class SeedsConfig(StrictConfig):
@@ -53,33 +55,58 @@ class SeedsConfig(StrictConfig):
     white: WhiteConfig | None = WhiteConfig()
 
 
-def seeds_stage(config: SeedsConfig, classes: ClassSet) -> Stage:
+def seeds_stage(
+    config: SeedsConfig, reading: Reading, classes: ClassSet, runtime: RuntimeConfig
+) -> Stage:
     """Make the stage; its artefact holds one index PNG per frame and `seeds.json`.
 
+    Args:
+        config: the rule.
+        reading: what the scores mean.
+        classes: the K classes.
+        runtime: gives the device of the CRF.
+
     Raises:
-        ConfigError: `background` is none of the classes, or missing where the rule needs it.
+        ConfigError: `background` is none of the classes, or missing or pointless by the rule; or
+            the rule is for scores that mean something else.
     """
-    needed = config.rule == "two-thresholds"
-    if config.background not in (*classes.names, *(() if needed else (None,))):
+    by_thresholds = config.rule == "two-thresholds"
+    if config.background not in (classes.names if by_thresholds else (None,)):
         raise ConfigError(
-            f"seeds.background = {config.background!r}",
-            expected=f"one of {list(classes.names)}{'' if needed else ' or null'}",
-            remedy="Name the class that fills what no other class covers, or use rule=quantile",
+            f"seeds.background = {config.background!r} with seeds.rule = {config.rule!r}",
+            expected=f"one of {list(classes.names)}" if by_thresholds else "null",
+            remedy="Name the class that fills what no other class covers with "
+            "rule=two-thresholds; rule=quantile knows none",
         )
-    return Stage("seeds", config, ("frames", "scores"), partial(_run, config))
+    readings: tuple[Reading, ...] = ("peak", "min-max") if by_thresholds else ("posterior",)
+    if reading not in readings:
+        raise ConfigError(
+            f"seeds.rule = {config.rule!r} with scores.reading = {reading!r}",
+            expected=f"scores.reading among {list(readings)}",
+            remedy="Change one of the two",
+        )
+    if by_thresholds and config.crf is not None and config.crf.rest is not None:
+        raise ConfigError(
+            f"seeds.crf.rest = {config.crf.rest} with seeds.rule = 'two-thresholds'",
+            expected="null: what competes are seeds.sure and seeds.none",
+            remedy="Leave it out",
+        )
+    run = partial(_run, config, runtime.torch_device())
+    return Stage("seeds", config, ("frames", "scores"), run)
 
 
-def _run(config: SeedsConfig, context: StageContext) -> None:
+def _run(config: SeedsConfig, device: str, context: StageContext) -> None:
     store, classes = FrameStore(context.inputs["frames"]), context.manifest.classes
     thresholds = np.ones(len(classes), np.float32)
     if config.rule == "quantile":
         won = WonScores(len(classes))
-        for _, scores, allowed in _scored(config, store, context, "learning what is sure"):
+        for _, scores, allowed in _scored(config, device, store, context, "learning what is sure"):
             won.update(scores, allowed)
         thresholds = won.thresholds(config.keep)
     counts = np.zeros(256, np.int64)
-    for index, scores, allowed in _scored(config, store, context, "choosing seeds"):
-        seeds = make_seeds(scores, allowed, store.image(index), thresholds, config, classes)
+    for index, scores, allowed in _scored(config, device, store, context, "choosing seeds"):
+        image = store.image(index)
+        seeds = make_seeds(scores, allowed, image, thresholds, config, classes, device)
         write_index_png(context.out / mask_file(index), seeds, classes)
         counts += np.bincount(seeds.ravel(), minlength=256)
     shares = counts / counts.sum()
@@ -93,7 +120,7 @@ def _run(config: SeedsConfig, context: StageContext) -> None:
 
 
 def _scored(
-    config: SeedsConfig, store: FrameStore, context: StageContext, description: str
+    config: SeedsConfig, device: str, store: FrameStore, context: StageContext, description: str
 ) -> Iterator[tuple[int, Scores, Bool]]:
     """Index, scores (K, H, W) and allowed classes (K, H, W) of every frame."""
     folder, n_classes = context.inputs["scores"], len(context.manifest.classes)
@@ -108,7 +135,8 @@ def _scored(
         if config.rule == "quantile":
             scores = among_allowed(scores, allowed)
             if config.crf is not None:
-                scores = refine(np.asarray(store.image(index)), scores, [config.crf])
+                image = np.asarray(store.image(index))
+                scores = sharpened(image, scores, config.crf, _present(allowed), device)
                 scores = among_allowed(scores, allowed)
         yield index, scores, allowed
 
@@ -120,6 +148,7 @@ def make_seeds(
     thresholds: Scores,
     config: SeedsConfig,
     classes: ClassSet,
+    device: str = "cpu",
 ) -> Mask:
     """Seeds of one frame.
 
@@ -130,6 +159,7 @@ def make_seeds(
         thresholds: (K,) of the rule `quantile`.
         config: the rule.
         classes: names `config.background` and the value of white.
+        device: where the CRF computes.
 
     Returns:
         (H, W) uint8, 255 = no seed.
@@ -138,9 +168,13 @@ def make_seeds(
         seeds = sure_seeds(scores, allowed, thresholds)
     else:
         background = classes.names.index(str(config.background))
-        present = np.where(allowed, scores, 0)
-        present[background] = 0
-        high, low = (_against(image, present, c, config.crf) for c in (config.sure, config.none))
+        possible = np.where(allowed, scores, 0)
+        possible[background] = 0
+        present = _present(allowed, background)
+        high, low = (
+            _against(image, possible, constant, config.crf, present, device)
+            for constant in (config.sure, config.none)
+        )
         seeds = two_threshold_seeds(high, low, background)
     seeds[~allowed.any(axis=0)] = IGNORE_INDEX
     if config.white is not None:
@@ -148,9 +182,47 @@ def make_seeds(
     return seeds
 
 
-def _against(image: Mask, scores: Scores, constant: float, crf: CrfConfig | None) -> Contest:
+def _present(allowed: Bool, background: int | None = None) -> Indices:
+    """Classes that some pixel may carry, but for the background."""
+    present: Indices = np.flatnonzero(allowed.any(axis=(1, 2)))
+    return np.setdiff1d(present, [] if background is None else [background])
+
+
+def _against(
+    image: Mask,
+    scores: Scores,
+    constant: float,
+    crf: CrfConfig | None,
+    present: Indices,
+    device: str,
+) -> Contest:
     """Scores (K, H, W) and what the background scores against them."""
     if crf is None:
         return scores, np.full(scores.shape[1:], constant, np.float32)
-    refined: Scores = refine(image, scores, [crf.model_copy(update={"rest": constant})])
+    against = crf.model_copy(update={"rest": constant})
+    refined = sharpened(image, scores, against, present, device)
     return refined, np.asarray(1 - refined.sum(axis=0), np.float32)
+
+
+def sharpened(
+    image: Mask, scores: Scores, crf: CrfConfig, present: Indices, device: str = "cpu"
+) -> Scores:
+    """Scores after a CRF between the classes that are present.
+
+    How sure hard labels are to the CRF depends on how many labels compete, so that classes of the
+    data set that an image cannot hold must not take part.
+
+    Args:
+        image: (H, W, 3) uint8.
+        scores: (K, H, W) in [0, 1].
+        crf: its settings.
+        present: classes that compete, besides `crf.rest`.
+        device: where to compute.
+
+    Returns:
+        (K, H, W) in [0, 1], 0 for classes that are not present.
+    """
+    refined = np.zeros_like(scores)
+    if len(present):
+        refined[present] = refine(image, scores[present], [crf], device)
+    return refined

@@ -42,8 +42,14 @@ def walk_stage(config: WalkConfig, runtime: RuntimeConfig, classes: ClassSet) ->
     scores (0 = none), and `instances.csv` with a row for each.
 
     Raises:
-        ConfigError: `background` is none of the classes.
+        ConfigError: `background` is none of the classes, or goes with shares of the classes.
     """
+    if config.background is not None and config.scale == "classes":
+        raise ConfigError(
+            f"walk.background = {config.background!r} with walk.scale = 'classes'",
+            expected="walk.scale = 'image', for without its own map the class has no share",
+            remedy="Set walk.background=null, so that its map takes part",
+        )
     if config.background not in (None, *classes.names):
         raise ConfigError(
             f"walk.background = {config.background!r}",
