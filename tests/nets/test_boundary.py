@@ -81,6 +81,18 @@ def test_saved_network_predicts_the_same_on_any_size(tmp_path) -> None:
         assert (again.maps(image, tile=96) == maps).all()
 
 
+def test_groups_of_the_normalisation_are_those_of_the_source() -> None:
+    network = BoundaryNet(BoundaryNetConfig(encoder="resnet10t"), 3)
+    groups = [(m.num_channels, m.num_groups) for m in network.reduce.modules() if isgroup(m)]
+    assert groups == [(32, 4)] * 5
+    branch = [(m.num_channels, m.num_groups) for m in network.displacement.modules() if isgroup(m)]
+    assert branch == [(64, 8), (128, 16), *[(256, 16)] * 5]
+
+
+def isgroup(module: nn.Module) -> bool:
+    return isinstance(module, nn.GroupNorm)
+
+
 def classifier(**settings) -> CamClassifier:
     return CamClassifier(ClassifierNetConfig(encoder="resnet10t", strides=(16,), **settings), 2)
 

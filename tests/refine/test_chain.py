@@ -5,7 +5,13 @@ import torch
 from histoweak.config import build_config
 from histoweak.errors import ConfigError
 from histoweak.refine.chain import refine
-from histoweak.refine.config import Chain, StrictConfig, SuperpixelConfig, WhiteRefinerConfig
+from histoweak.refine.config import (
+    Chain,
+    StrictConfig,
+    SuperpixelConfig,
+    WalkRefinerConfig,
+    WhiteRefinerConfig,
+)
 from histoweak.refine.crf_config import PRESETS, BilateralConfig, CrfConfig
 from histoweak.refine.white import white_mask
 from tests.inference.models import picture
@@ -27,6 +33,7 @@ def example() -> tuple[np.ndarray, np.ndarray]:
 
 def test_a_word_stands_for_its_settings() -> None:
     assert chain("crf") == (CrfConfig(),) and chain("white") == (WhiteRefinerConfig(),)
+    assert chain("walk:16") == (WalkRefinerConfig(steps=16),)
     words = ["white:230", "superpixels:24", "crf:irn", "sam:folder"]
     white, superpixel, crf, sam = chain(words)
     assert white.gray == 230 and superpixel == SuperpixelConfig(size=24)
@@ -51,7 +58,7 @@ def test_what_a_preset_fills_in_can_be_replaced_and_read_back(preset) -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("crff", "crf, superpixels, white, sam"),
+        ("crff", "crf, superpixels, walk, white, sam"),
         ("crf:voc", "irn"),
         ("superpixels:wide", "superpixels"),
         ("sam", "weights"),
@@ -67,7 +74,7 @@ def test_wrong_refiners_are_explained(value, message) -> None:
 
 def test_arrays_and_tensors_give_the_same() -> None:
     image, scores = example()
-    configs = chain(["superpixels", "crf", "white:150"])
+    configs = chain(["superpixels", "walk", "crf", "white:150"])
     found = refine(image, scores, configs)
     assert found.shape == scores.shape and found.dtype == np.float32
     assert found.min() >= 0 and found.max() <= 1

@@ -4,7 +4,9 @@ import torch
 
 from histoweak.refine import dense_crf as crf
 from histoweak.refine import neighbours
+from histoweak.refine.colors import colors_of
 from histoweak.refine.crf_config import PRESETS, CrfConfig
+from histoweak.refine.shrinking import enlarge, shrink
 from tests.inference.models import picture
 from tests.oracles.fully_connected import marginals
 
@@ -105,10 +107,10 @@ def test_shrinking_a_picture_of_blocks_is_the_crf_of_its_blocks() -> None:
 
 def test_odd_sizes_are_shrunk_and_enlarged_in_place() -> None:
     values = torch.arange(35.0).view(1, 1, 5, 7)
-    small = crf._shrink(values, 2)
+    small = shrink(values, 2)
     assert small.shape == (1, 1, 3, 4) and small[0, 0, 2, 3] == 34
     assert small[0, 0, 0, 0] == (0 + 1 + 7 + 8) / 4
-    assert crf._enlarge(small, 2, values).shape == values.shape
+    assert enlarge(small, 2, values).shape == values.shape
 
 
 @pytest.mark.parametrize("confidence", [0.7, 0.9])
@@ -159,11 +161,11 @@ def test_where_no_class_scores_none_is_invented() -> None:
 def test_stain_is_compared_in_optical_density() -> None:
     density = torch.tensor([0.0, 0.4, 1.5])
     images = torch.exp(-density).view(1, 3, 1, 1)
-    torch.testing.assert_close(crf._colors(images, "od", 0.0).flatten(), density)
-    assert crf._colors(torch.zeros(1, 3, 1, 1), "od", 0.0).isfinite().all()
-    torch.testing.assert_close(crf._colors(images, "rgb", 0.0), images * 255)
+    torch.testing.assert_close(colors_of(images, "od", 0.0).flatten(), density)
+    assert colors_of(torch.zeros(1, 3, 1, 1), "od", 0.0).isfinite().all()
+    torch.testing.assert_close(colors_of(images, "rgb", 0.0), images * 255)
     flat = torch.full((1, 3, 9, 9), 0.3)
-    torch.testing.assert_close(crf._colors(flat, "od", 2.0), crf._colors(flat, "od", 0.0))
+    torch.testing.assert_close(colors_of(flat, "od", 2.0), colors_of(flat, "od", 0.0))
 
 
 def test_noise_within_a_region_goes_and_its_edge_stays() -> None:

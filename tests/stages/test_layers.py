@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from histoweak.classes import ClassSet
+from histoweak.config import build_config
 from histoweak.data.crops import Batch
 from histoweak.data.manifest import Manifest
 from histoweak.errors import ConfigError
@@ -132,22 +133,48 @@ def test_shallow_masks_may_be_kept_within_the_deepest(tmp_path: Path, within: bo
     scores[0], scores[1] = 0.9, 0.1
     scores[2:, :, :4] = 0.5
     scores[3, :, 4:] = 1.0
-    (tmp_path / "scores").mkdir()
-    write_scores(tmp_path / "scores" / score_file(0), scores)
-    (tmp_path / "scores" / "scores.json").write_text('{"stride": 1}')
-    (tmp_path / "scores" / "patch_probs.csv").write_text("frame,window,a,b\n0,0,1,1\n")
-    image = np.zeros((4, 8, 3), np.uint8)
-    whole = frame([(0, 0, 8, 4)], 4, 8, labels=[(1, 1)])
-    write_store(tmp_path / "frames", [whole], [image])
-    (tmp_path / "out").mkdir()
     config = PseudoMaskConfig(gate=None, min_area=0, white=None, within_deepest=within)
-    classes = ClassSet(("a", "b"))
-    inputs = {name: tmp_path / name for name in ("frames", "scores")}
-    manifest = Manifest(classes, ())
-    stage = pseudo_mask_stage(config, "posterior", classes, runtime=RuntimeConfig())
-    stage.run(StageContext(tmp_path / "out", inputs, 0, manifest))
-    shallow, deep = (
-        np.asarray(Image.open(tmp_path / "out" / mask_file(0, layer))) for layer in (0, None)
-    )
+    shallow, deep = layer_masks(tmp_path, scores, config)
     assert (deep[:, :4] == 255).all() and (deep[:, 4:] == 1).all()
     assert (shallow[:, :4] == (255 if within else 0)).all() and (shallow[:, 4:] == 0).all()
+
+
+def test_classes_compete_within_a_layer_when_scores_are_refined(tmp_path: Path) -> None:
+    """A layer that is unsure does not lose to another one that is sure of the same pixels."""
+    rng = np.random.default_rng(0)
+    scores = np.zeros((4, 24, 24), np.float32)
+    scores[0] = rng.uniform(0.55, 0.8, (24, 24))
+    scores[2] = rng.uniform(0.9, 1.0, (24, 24))
+    scores[1], scores[3] = 1 - scores[0], 1 - scores[2]
+    bare = {"gate": None, "min_area": 0, "white": None, "threshold": 0.7}
+    config = build_config(PseudoMaskConfig, bare | {"refine": ["crf"]}, "settings")
+    together = layer_masks(tmp_path, scores, config)
+    for layer, mask in enumerate(together):
+        alone = tmp_path / str(layer)
+        alone.mkdir()
+        pair = scores[2 * layer : 2 * layer + 2]
+        np.testing.assert_array_equal(mask, layer_masks(alone, pair, config)[-1])
+
+
+def layer_masks(folder: Path, scores: np.ndarray, config: PseudoMaskConfig) -> list[np.ndarray]:
+    """Masks of all layers, shallow to deep, of one grey frame that may hold both classes."""
+    size = scores.shape[1:]
+    (folder / "scores").mkdir()
+    write_scores(folder / "scores" / score_file(0), scores)
+    (folder / "scores" / "scores.json").write_text('{"stride": 1}')
+    (folder / "scores" / "patch_probs.csv").write_text("frame,window,a,b\n0,0,1,1\n")
+    whole = frame([(0, 0, size[1], size[0])], *size, labels=[(1, 1)])
+    write_store(folder / "frames", [whole], [np.full((*size, 3), 90, np.uint8)])
+    (folder / "out").mkdir()
+    classes = ClassSet(("a", "b"))
+    inputs = {name: folder / name for name in ("frames", "scores")}
+    stage = pseudo_mask_stage(config, "posterior", classes, runtime=RuntimeConfig())
+    stage.run(StageContext(folder / "out", inputs, 0, Manifest(classes, ())))
+    return [
+        np.asarray(Image.open(path))
+        for path in sorted((folder / "out").glob("*.png"), key=by_depth)
+    ]
+
+
+def by_depth(path: Path) -> tuple[bool, str]:
+    return "-" not in path.stem, path.stem

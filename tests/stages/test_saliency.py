@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from histoweak.classes import ClassSet
+from histoweak.data.manifest import Manifest, Record
 from histoweak.errors import ConfigError, ImageError
 from histoweak.pipeline.keys import stage_key
 from histoweak.refine.background import BackgroundConfig
@@ -76,3 +77,25 @@ def test_the_content_of_the_maps_is_part_of_the_key(tmp_path) -> None:
         stage = pseudo_mask_stage(config, "peak", ClassSet(("a", "b")), runtime=RuntimeConfig())
         keys.add(stage_key(stage, 0, (), ""))
     assert len(keys) == 2
+
+
+def rows(*images: str) -> Manifest:
+    records = [Record(Path(image), labels=(1, 0), split="train", patient="p") for image in images]
+    return Manifest(ClassSet(("a", "b")), tuple(records))
+
+
+def test_maps_are_asked_for_before_training(tmp_path) -> None:
+    save(tmp_path, "1.png", np.zeros((4, 4)))
+    background = BackgroundConfig(kind="saliency", folder=str(tmp_path))
+    stage = pseudo_mask_stage(
+        PseudoMaskConfig(background=background),
+        "peak",
+        ClassSet(("a", "b")),
+        runtime=RuntimeConfig(),
+    )
+    assert stage.check is not None
+    stage.check(rows("A/1.png"))
+    with pytest.raises(ImageError, match="no saliency map of 2"):
+        stage.check(rows("A/1.png", "A/2.png"))
+    with pytest.raises(ConfigError, match="would share the map 1"):
+        stage.check(rows("A/1.png", "B/1.png"))

@@ -11,10 +11,9 @@ from histoweak.inference.model import TissueModel
 from histoweak.methods.irn import Config, build
 from histoweak.nets.boundary import BoundaryNet, BoundaryNetConfig
 from histoweak.recipes import read_recipe
-from histoweak.refine.crf_config import CrfConfig
+from histoweak.stages import walk_instances as walk_instances_module
 from histoweak.stages.boundary import _look, _warn_of_missing_pairs
 from histoweak.stages.scores import ScoresConfig
-from histoweak.stages.seeds import SeedsConfig, make_seeds, seeds_stage
 from histoweak.stages.view import Viewer
 from histoweak.stages.walk import to_grid, walk, walk_stage
 from histoweak.stages.walk_config import WalkConfig
@@ -107,29 +106,6 @@ def test_rung_labels_images_of_any_size_and_scale_without_labels(size, tmp_path)
     assert set(np.unique(mask)) <= named
 
 
-def test_seeds_follow_the_labels() -> None:
-    image = np.full((1, 4, 3), 120, np.uint8)
-    scores = np.array([[[0.9, 0.6, 0.2, 0.1]], [[0.1, 0.4, 0.8, 0.9]]], np.float32)
-    allowed = np.ones((2, 1, 4), bool)
-    allowed[:, 0, 0] = False
-    thresholds = np.array([0.5, 0.85], np.float32)
-    config = SeedsConfig(white=None)
-    assert make_seeds(scores, allowed, image, thresholds, config, TWO).tolist() == [
-        [255, 0, 255, 1]
-    ]
-    published = SeedsConfig(rule="two-thresholds", background="normal", white=None)
-    assert make_seeds(scores, allowed, image, thresholds, published, TWO).tolist() == [
-        [255, 1, 1, 1]
-    ]
-    sharpened = published.model_copy(update={"crf": CrfConfig(preset="irn")})
-    assert make_seeds(scores, allowed, image, thresholds, sharpened, TWO)[0, 0] == 255
-    image[0, 3] = 255
-    white = SeedsConfig(rule="quantile", white={"gray": 200, "min_pixels": 1})
-    assert make_seeds(scores, allowed, image, thresholds, white, TWO)[0, 3] == 255
-    with pytest.raises(ConfigError, match="background"):
-        seeds_stage(SeedsConfig(rule="two-thresholds"), "peak", TWO, RuntimeConfig())
-
-
 class Said:
     """Stands for a context, of which only what is said is looked at."""
 
@@ -207,6 +183,28 @@ def test_instances_of_one_class_are_told_apart(tmp_path) -> None:
     assert text == ["frame,instance,label,cells,score", "3,1,1,168,1.0", "3,2,1,168,1.0"]
     nothing, none = walk_instances(start * 0, np.zeros((20, 40), np.float32), field, config)
     assert not nothing.any() and not len(none)
+
+
+def test_a_class_without_a_map_has_no_share_of_the_classes() -> None:
+    with pytest.raises(ConfigError, match=r"walk\.scale"):
+        walk_stage(WalkConfig(background="normal"), RuntimeConfig(), TWO)
+    walk_stage(WalkConfig(background="normal", scale="image"), RuntimeConfig(), TWO)
+
+
+def test_instances_are_the_same_however_many_are_walked_at_once(monkeypatch) -> None:
+    """Each instance of five in a row has its own centre."""
+    rows, columns = np.mgrid[:12, :60].astype(np.float32)
+    field = np.stack([5.5 - rows, columns // 12 * 12 + 5.5 - columns]).astype(np.float32)
+    start = np.random.default_rng(0).random((2, 12, 60)).astype(np.float32)
+    boundary = np.zeros((12, 60), np.float32)
+    found = []
+    for at_once in (1, 2, 16):
+        monkeypatch.setattr(walk_instances_module, "AT_ONCE", at_once)
+        found.append(walk_instances(start, boundary, field, WalkConfig(steps=2, instances=True)))
+    assert len(found[0][1]) >= 3
+    for other in found[1:]:
+        np.testing.assert_array_equal(found[0][0], other[0])
+        np.testing.assert_allclose(found[0][1], other[1], rtol=1e-6)
 
 
 def test_instances_need_displacements() -> None:

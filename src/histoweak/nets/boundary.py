@@ -103,7 +103,8 @@ def _to_size(tap: Tensor, size: tuple[int, int]) -> Tensor:
 class _Displacement(nn.Module):
     """The branch of figure 2 that yields displacements, its channels in proportion to `width`.
 
-    With 32: 64 and 128 for the two finest stages, 256 for the others, which are joined first.
+    With 32: 64 and 128 for the two finest stages, 256 for the others, which are joined first;
+    normalised in 8 groups of the 64, in 16 of all others.
     """
 
     mean: Tensor
@@ -113,10 +114,11 @@ class _Displacement(nn.Module):
         wide = 8 * width
         widths = [2 * width, 4 * width, *([wide] * (len(channels) - 2))]
         self.reduce = nn.ModuleList(
-            _reduced(c, w, 4) for c, w in zip(channels, widths, strict=True)
+            _reduced(c, w, 8 if place == 0 else 16)
+            for place, (c, w) in enumerate(zip(channels, widths, strict=True))
         )
-        self.deep = _reduced(sum(widths[2:]) or widths[1], wide, 4)
-        self.join = _reduced(sum(widths[:2]) + wide, wide, 4)
+        self.deep = _reduced(sum(widths[2:]) or widths[1], wide, 16)
+        self.join = _reduced(sum(widths[:2]) + wide, wide, 16)
         self.out = nn.Conv2d(wide, 2, 1, bias=False)
         self.register_buffer("mean", torch.zeros(2))
 

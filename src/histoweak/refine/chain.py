@@ -12,10 +12,12 @@ from histoweak.refine.config import (
     RefinerConfig,
     SamConfig,
     SuperpixelConfig,
+    WalkRefinerConfig,
     WhiteRefinerConfig,
 )
 from histoweak.refine.crf_config import CrfConfig
 from histoweak.refine.dense_crf import refine_crf
+from histoweak.refine.edge_walk import refine_walk
 from histoweak.refine.superpixels import refine_superpixels
 from histoweak.refine.vote import Scores
 from histoweak.refine.white import white_mask
@@ -76,6 +78,8 @@ def _one(images: Tensor, scores: Tensor, config: RefinerConfig) -> Tensor:
             return refine_crf(images, scores, config)
         case SuperpixelConfig():
             return _each(lambda i, s: refine_superpixels(i, s, config), images, scores)
+        case WalkRefinerConfig():
+            return refine_walk(images, scores, config)
         case WhiteRefinerConfig():
             return _each(lambda i, s: np.where(white_mask(i, config), 0, s), images, scores)
         case SamConfig():

@@ -10,7 +10,7 @@ from histoweak.config import StrictConfig
 from histoweak.refine.crf_config import CrfConfig
 from histoweak.refine.white import WhiteConfig
 
-MAIN = {"crf": "preset", "superpixels": "size", "white": "gray", "sam": "weights"}
+MAIN = {"crf": "preset", "superpixels": "size", "walk": "steps", "white": "gray", "sam": "weights"}
 """The setting of each kind that may follow a colon."""
 
 
@@ -28,6 +28,24 @@ class SuperpixelConfig(StrictConfig):
     size: float = Field(8.0, gt=1, le=1000)
     compactness: float = Field(10.0, gt=0, allow_inf_nan=False)
     blur: float = Field(1.0, ge=0, le=100)
+
+
+class WalkRefinerConfig(StrictConfig):
+    """Scores walk over the image until its edges stop them; Grady (TPAMI 2006).
+
+    Edges are where optical density changes, after a Gaussian `blur` in pixels, on cells of `shrink`
+    pixels; the quantile `strongest` of all cells counts as a full edge. Cells closer than `radius`
+    cells exchange scores in `steps` steps, with affinities to the power `beta`: the higher, the
+    fainter the edges that stop them.
+    """
+
+    kind: Literal["walk"] = "walk"
+    steps: int = Field(32, ge=1, le=4096)
+    radius: int = Field(5, ge=2, le=20)
+    beta: float = Field(5.0, gt=0, allow_inf_nan=False)
+    shrink: int = Field(1, ge=1, le=64)
+    blur: float = Field(1.5, ge=0, le=100)
+    strongest: float = Field(0.95, gt=0, le=1)
 
 
 class WhiteRefinerConfig(WhiteConfig):
@@ -72,7 +90,7 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str | Mapping) else value
 
 
-Refiners = CrfConfig | SuperpixelConfig | WhiteRefinerConfig | SamConfig
+Refiners = CrfConfig | SuperpixelConfig | WalkRefinerConfig | WhiteRefinerConfig | SamConfig
 RefinerConfig = Annotated[
     Annotated[Refiners, Field(discriminator="kind")], BeforeValidator(_in_full)
 ]

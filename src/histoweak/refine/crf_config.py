@@ -6,8 +6,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from histoweak.config import StrictConfig, merge
-
-Space = Literal["rgb", "od"]
+from histoweak.refine.colors import Space
 
 
 class GaussianConfig(StrictConfig):

@@ -10,13 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from histoweak.refine.crf_config import CrfConfig, Space
+from histoweak.refine.colors import colors_of
+from histoweak.refine.crf_config import CrfConfig
 from histoweak.refine.neighbours import (
     CACHE_BYTES,
     BilateralKernel,
     GaussianKernel,
     kept_bytes,
 )
+from histoweak.refine.shrinking import enlarge, shrink
 
 LEAST = 1e-5
 """Scores below count as this, so that no class is impossible."""
@@ -93,11 +95,11 @@ def dense_crf(images: Tensor, unary: Tensor, config: CrfConfig) -> Tensor:
     if len(images) > (group := _group(images, config)):
         pairs = zip(torch.split(images, group), torch.split(unary, group), strict=True)
         return torch.cat([dense_crf(i, u, config) for i, u in pairs])
-    height, shrink = images.shape[2], config.shrink
-    rows = max(shrink, MOST_PIXELS * shrink // (len(images) * images.shape[3]) * shrink)
+    height, cell = images.shape[2], config.shrink
+    rows = max(cell, MOST_PIXELS * cell // (len(images) * images.shape[3]) * cell)
     if rows >= height:
         return _infer(images, unary, config)
-    halo = -(-_reach(config) // shrink) * shrink
+    halo = -(-_reach(config) // cell) * cell
     parts = []
     for top in range(0, height, rows):
         first, last = max(0, top - halo), min(height, top + rows + halo)
@@ -124,7 +126,7 @@ def _reach(config: CrfConfig) -> int:
 
 def _infer(images: Tensor, unary: Tensor, config: CrfConfig) -> Tensor:
     """Algorithm 1 on the shrunk image; its last update on all pixels."""
-    small = _shrink(unary, config.shrink)
+    small = shrink(unary, config.shrink)
     kernels = _kernels(images, config)
     ones = torch.ones_like(small[:, :1])
     marginals = (-small).softmax(dim=1)
@@ -138,14 +140,14 @@ def _infer(images: Tensor, unary: Tensor, config: CrfConfig) -> Tensor:
         message[:, :1] = whole - message[:, 1:].sum(dim=1, keepdim=True)
         if iteration + 1 < config.iterations:
             marginals = (message - small).softmax(dim=1)
-    return (_enlarge(message, config.shrink, unary) - unary).softmax(dim=1)
+    return (enlarge(message, config.shrink, unary) - unary).softmax(dim=1)
 
 
 def _kernels(
     images: Tensor, config: CrfConfig
 ) -> list[tuple[GaussianKernel | BilateralKernel, float]]:
     """Kernels on the shrunk image, with their weights."""
-    colors = _shrink(_colors(images, config.space, config.blur), config.shrink)
+    colors = shrink(colors_of(images, config.space, config.blur), config.shrink)
     kernels: list[tuple[GaussianKernel | BilateralKernel, float]] = []
     if (near := config.gaussian) is not None:
         smooth = GaussianKernel(colors, near.sigma / config.shrink, config.window)
@@ -155,23 +157,3 @@ def _kernels(
         bilateral = BilateralKernel(colors, sigma, like.color, config.window, config.step)
         kernels.append((bilateral, like.weight))
     return kernels
-
-
-def _colors(images: Tensor, space: Space, blur: float) -> Tensor:
-    """(B, 3, H, W) in units of the space: 0 to 255, or natural optical density 0 to 5.5."""
-    colors = images * 255 if space == "rgb" else -images.clamp(min=1 / 255).log()
-    return GaussianKernel(colors, blur, window=3.0).average(colors) if blur else colors
-
-
-def _shrink(values: Tensor, factor: int) -> Tensor:
-    """Means of factor x factor pixels, of fewer at the lower and right border."""
-    if factor == 1:
-        return values
-    return F.avg_pool2d(values, factor, ceil_mode=True, count_include_pad=False)
-
-
-def _enlarge(values: Tensor, factor: int, like: Tensor) -> Tensor:
-    if factor == 1:
-        return values
-    full = F.interpolate(values, scale_factor=factor, mode="bilinear", align_corners=False)
-    return full[:, :, : like.shape[2], : like.shape[3]]

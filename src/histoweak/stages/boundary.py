@@ -40,7 +40,10 @@ SAMPLE = 64
 """Frames on which pairs are counted and the trained network is looked at."""
 
 FAINT = 0.5
-"""A boundary map that reaches this nowhere on the sample stops no walk."""
+"""A boundary map that hardly ever reaches this on the sample stops no walk."""
+
+HARDLY = 0.001
+"""Share of a map; single cells are no boundary."""
 
 
 class BoundaryConfig(StrictConfig):
@@ -207,14 +210,15 @@ def _look(model: TissueModel, store: FrameStore, context: StageContext) -> dict[
     if branch is not None:
         fields = np.concatenate([m[1:].reshape(2, -1) for m in maps], axis=1)
         branch.mean.copy_(torch.from_numpy(fields.mean(axis=1)))
-    collapsed = bool(strength.max() < FAINT)
+    share = float((strength > FAINT).mean())
+    collapsed = share < HARDLY
     if collapsed:
         context.progress.say(
-            f"warning: the boundary map reaches {strength.max():.2f} nowhere more: the walk will "
-            "not be stopped; see boundary.json for the pairs that it was learned from"
+            f"warning: of the boundary map {share:.2%} lies above {FAINT}: the walk will not be "
+            "stopped; see boundary.json for the pairs that it was learned from"
         )
     return {
         "mean": float(strength.mean()),
-        "share_above_half": float((strength > 0.5).mean()),
+        "share_above_half": share,
         "collapsed": collapsed,
     }

@@ -78,7 +78,7 @@ def _run(config: WalkConfig, runtime: RuntimeConfig, context: StageContext) -> N
         if config.instances:
             start = _start(scores, boundary, config, classes, allowed)
             field = model.maps(store.image(index), tile=config.tile)[1:]
-            found = walk_instances(start, boundary, field, config)
+            found = walk_instances(start, boundary, field, config, str(model.device))
             table += write_instances(context.out, index, *found)
     if config.instances:
         write_instance_table(context.out / "instances.csv", table)

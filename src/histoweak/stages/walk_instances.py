@@ -22,6 +22,9 @@ Labels = npt.NDArray[np.int32]
 SMALLEST = 0.01
 """Share of the image below which an area is no instance."""
 
+AT_ONCE = 16
+"""Instances that are walked together; more would only cost memory."""
+
 
 @dataclass(frozen=True)
 class InstanceRow:
@@ -35,7 +38,7 @@ class InstanceRow:
 
 
 def walk_instances(
-    start: Float, boundary: Float, field: Float, config: WalkConfig
+    start: Float, boundary: Float, field: Float, config: WalkConfig, device: str = "cpu"
 ) -> tuple[Labels, Float]:
     """Find the instances of one image; Ahn, Cho & Kwak (CVPR 2019), section 4.3.
 
@@ -44,6 +47,7 @@ def walk_instances(
         boundary: (h, w) in [0, 1].
         field: (2, h, w) displacements in pixels of the map.
         config: the walk; an instance must reach `instance_score` of the highest walked score.
+        device: where to walk.
 
     Returns:
         (h, w) number of the instance, 0 = none; and for each of 1, 2, ... its class and score.
@@ -52,25 +56,28 @@ def walk_instances(
     numbers = np.unique(ids[ids > 0])
     if not len(numbers) or not start.any():
         return np.zeros(ids.shape, np.int32), np.zeros((0, 2), np.float32)
-    apart = np.stack([np.where(ids == number, start, 0) for number in numbers])
-    walked = random_walk(
-        torch.from_numpy(apart.reshape(1, -1, *ids.shape).astype(np.float32)),
-        torch.from_numpy(boundary)[None],
-        radius=config.radius,
-        beta=config.beta,
-        steps=config.steps,
-        tolerance=config.tolerance,
-    )[0].numpy()
-    strongest = walked.max(axis=0)
-    winners = np.where(
-        strongest >= config.instance_score * strongest.max(), walked.argmax(axis=0), -1
-    )
+    strongest = np.full(ids.shape, -np.inf, np.float32)
+    winners = np.zeros(ids.shape, np.int64)
+    for first in range(0, len(numbers), AT_ONCE):
+        apart = np.stack([np.where(ids == n, start, 0) for n in numbers[first : first + AT_ONCE]])
+        walked = random_walk(
+            torch.from_numpy(apart.reshape(1, -1, *ids.shape).astype(np.float32)).to(device),
+            torch.from_numpy(boundary)[None].to(device),
+            radius=config.radius,
+            beta=config.beta,
+            steps=config.steps,
+            tolerance=config.tolerance,
+        )[0]
+        values, places = (found.cpu().numpy() for found in walked.max(dim=0))
+        better = values > strongest
+        strongest[better] = values[better]
+        winners[better] = first * len(start) + places[better]
+    winners[strongest < config.instance_score * strongest.max()] = -1
     numbered = components(winners.astype(np.int32), round(SMALLEST * ids.size))
     found = []
     for number in range(1, int(numbered.max()) + 1):
         inside = numbered == number
-        winner = int(winners[inside][0])
-        found.append((winner % len(start), float(walked[winner][inside].max())))
+        found.append((int(winners[inside][0]) % len(start), float(strongest[inside].max())))
     return numbered, np.asarray(found, np.float32).reshape(-1, 2)
 
 
