@@ -75,6 +75,20 @@ def test_negative_values_of_stage_ends_stay() -> None:
     assert layer(maps).flatten().tolist() == [-3.0, 1.0, 2.0, 2.0]
 
 
+@pytest.mark.parametrize(
+    ("side", "marked", "spared"), [(20, 1, True), (20, 3, False), (14, 1, False)]
+)
+def test_a_pen_mark_counts_for_as_little_as_its_area(side, marked, spared) -> None:
+    """By default it may cover a two-hundredth of the map; on small maps no cell is that little."""
+    torch.manual_seed(0)
+    layer = RegionSuppression(1, SuppressionConfig(kind="fixed", ratio=0.5))
+    tissue = torch.rand(1, 1, side, side)
+    pen = tissue.clone()
+    pen[0, 0, 0, :marked] = 1000
+    elsewhere = layer(pen)[0, 0, 1:].max() / layer(tissue)[0, 0, 1:].max()
+    assert (elsewhere < 1.05) == spared
+
+
 def test_learned_ratios_start_near_one_half() -> None:
     torch.manual_seed(0)
     layer = RegionSuppression(64, SuppressionConfig())
