@@ -49,6 +49,19 @@ def test_the_published_network_is_conv_relu_norm_dropout_in_three_blocks() -> No
         assert made.maps(active).shape == (1, 51, 56, 56)
 
 
+def test_the_later_network_is_vgg_16_without_its_last_two_poolings() -> None:
+    made = HistoSegNet(HistoSegNetConfig(encoder="vgg16_bn", strides=(8,)), 3)
+    plan = [
+        layer.out_channels if isinstance(layer, nn.Conv2d) else "M"
+        for layer in made.encoder.layers
+        if isinstance(layer, nn.Conv2d | nn.MaxPool2d)
+    ]
+    vgg_16 = [64, 64, "M", 128, 128, "M", 256, 256, 256, "M", *[512] * 3, "M", *[512] * 3, "M"]
+    convolutions = [layer for layer in vgg_16[10:] if layer != "M"]
+    assert plan == [*vgg_16[:10], *convolutions, 1024, 1024]
+    assert made.head.in_features == 1024 and isinstance(made.after, nn.Dropout)
+
+
 @pytest.mark.parametrize("config", TINY, ids=lambda c: f"{c.encoder}-{c.pooling}")
 def test_maps_of_one_pass_are_those_of_grad_cam_by_autograd(config) -> None:
     made = network(config)

@@ -31,7 +31,8 @@ class HistoSegNetConfig(MapsNetConfig):
     """The classification network of HistoSegNet.
 
     `encoder` is `x1.7` (VGG-16 up to its third block; maps at stride 4, pooled at 8), `vgg16_bn`
-    (no pooling behind the third block; stride 8) or any timm architecture, whose maps at `strides`
+    (no pooling behind the fourth and fifth blocks; stride 8) or any timm architecture, whose maps
+    at `strides`
     are joined as in `ClassifierNetConfig` by `head` and `width`. `pooling` is that of the features
     before the linear layer. `scalar_mean` and `scalar_std` (0..255), both or none, take the place
     of ImageNet's means per channel. `dropout` and `vgg_width` (multiplies channels) speak of the
