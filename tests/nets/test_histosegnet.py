@@ -3,6 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from histoweak.config import build_config
 from histoweak.errors import ConfigError
 from histoweak.nets.histosegnet import HistoSegNet, HistoSegNetConfig
 
@@ -103,8 +104,15 @@ def test_images_can_be_normalised_by_one_mean_for_all_channels() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"scalar_mean": 193.0}, {"strides": (8,)}, {"weights": "pretrained"}]
+    ("wrong", "said"),
+    [
+        ({"scalar_mean": 193.0}, "scalar_std"),
+        ({"strides": (8,)}, r"\[4, 8\]"),
+        ({"encoder": "vgg16_bn"}, r"\[8\]"),
+        ({"weights": "pretrained"}, "histoweak pretrain"),
+        ({"weights": "a.safetensors", "vgg_width": 0.5}, "vgg_width 1.0"),
+    ],
 )
-def test_settings_that_do_not_fit_each_other_are_refused(wrong) -> None:
-    with pytest.raises(ConfigError):
-        HistoSegNet(HistoSegNetConfig(**wrong), 3)
+def test_settings_that_do_not_fit_each_other_are_refused(wrong, said) -> None:
+    with pytest.raises(ConfigError, match=said):  # before an image is decoded
+        build_config(HistoSegNetConfig, wrong, "settings")
