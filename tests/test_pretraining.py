@@ -1,6 +1,7 @@
 """Training without labels, from the command line to the networks that start from it."""
 
 import json
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +10,23 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from histoweak.api import configure
 from histoweak.data.manifest import Manifest
+from histoweak.data.views import ViewConfig, random_view
 from histoweak.errors import ImageError, ManifestError
+from histoweak.methods import METHODS
+from histoweak.nets import post_norm, resnet38d
+from histoweak.nets.backbone import Backbone
 from histoweak.nets.encoders import Encoder
+from histoweak.nets.kinds import build_network
 from histoweak.nets.segmenters import Segmenter, SegmenterNetConfig
 from histoweak.nets.vgg import VggCamEncoder
 from histoweak.objectives.agreement import agreement_loss, projection_head
 from histoweak.pipeline import Stage
 from histoweak.pipeline.keys import stage_key
-from histoweak.pretraining import unlabelled
+from histoweak.pretraining import START_KEYS, pretrain, unlabelled
+from histoweak.progress import Progress
+from histoweak.stages import pretrain as stage
 from histoweak.stages.pretrain import spread
 from histoweak.stages.segmenter import SegmenterConfig, segmenter_stage
 from histoweak.training.config import RuntimeConfig
@@ -33,6 +42,7 @@ SETTINGS = {
         "fit": FIT,
     }
 }
+DEVICES = ("--devices", 1, "--num-nodes", 1, "--strategy", "auto")
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +51,17 @@ def trained(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pretrain")
     settings = write_settings(folder / "tiny.yaml", SETTINGS)
     ended = program.run(
-        "pretrain", phantom.parent / "images", "--out", folder / "run", "--config", settings
+        "pretrain",
+        phantom.parent / "images",
+        "--out",
+        folder / "run",
+        "--config",
+        settings,
+        *DEVICES,
     )
     assert ended.code == 0, ended
+    for key in set(START_KEYS.values()):
+        assert f"--set {key}={folder / 'run' / 'encoder.safetensors'}" in ended.stdout
     assert str(folder / "run" / "encoder.safetensors") in ended.stdout
     return folder / "run"
 
@@ -61,6 +79,90 @@ def test_the_same_command_again_changes_nothing(trained: Path, phantom: Path) ->
     ended = program.run("pretrain", images, "--out", trained, "--config", settings)
     assert ended.code == 0 and "begins" not in ended.stderr
     assert (trained / "encoder.safetensors").read_bytes() == before
+
+
+def test_interrupted_it_ends_with_the_same_weights(
+    trained: Path, phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def interrupting(images: torch.Tensor, config: ViewConfig) -> torch.Tensor:
+        seen.append(len(images))
+        if len(seen) == 9:  # the fifth step of six; the third has left a checkpoint
+            raise KeyboardInterrupt
+        return random_view(images, config)
+
+    images, run = phantom.parent / "images", tmp_path / "run"
+    quiet = Progress(quiet=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(stage, "random_view", interrupting)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(images, run, settings=[SETTINGS], progress=quiet)
+    assert not (run / "encoder.safetensors").exists()
+    (checkpoint,) = run.glob("work/pretrain-*/_scratch/last.ckpt")
+    assert checkpoint.stat().st_size > 0
+    with monkeypatch.context() as patched:
+        seen.clear()
+        patched.setattr(stage, "random_view", interrupting)  # three steps, two views each
+        kept = pretrain(images, run, settings=[SETTINGS], progress=quiet)
+    assert len(seen) == 6
+    assert kept.read_bytes() == (trained / "encoder.safetensors").read_bytes()
+
+
+TINY_38D = {2: (1, 8, 8, 2, 1), 3: (1, 8, 8, 2, 1), 4: (6, 8, 8, 2, 1), 5: (3, 8, 16, 1, 2)}
+STARTS = {
+    "camel": ({"encoder": "test_resnet"}, "test_resnet"),
+    "drs": ({"encoder": "test_resnet", "strides": [8, 16, 32]}, "test_resnet"),
+    "histosegnet": ({"encoder": "x1.7"}, "x1.7"),
+    "hisynseg": ({"encoder": "tu-test_resnet", "decoder_channels": 16}, "test_resnet"),
+    "irn": ({"encoder": "test_resnet", "strides": [8, 16, 32]}, "test_resnet"),
+    "mlps": ({"encoder": "resnet38d", "strides": [8], "head": "last"}, "resnet38d"),
+    "supervised": ({"encoder": "tu-test_resnet", "decoder_channels": 16}, "test_resnet"),
+    "vgg-cam": ({"encoder": "test_resnet", "strides": [8, 16, 32]}, "test_resnet"),
+}
+"""Of each method: settings of its first network, and the encoder to be pretrained."""
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_starts_from_it(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The layout of the published network, with few channels.
+    monkeypatch.setattr(resnet38d, "_PLAIN", TINY_38D)
+    monkeypatch.setattr(resnet38d, "_BOTTLENECK", {6: (16, 0.3), 7: (16, 0.5)})
+    settings, name = STARTS[method]
+    check_start(name, START_KEYS[method], method, settings, tmp_path)
+
+
+def test_the_larger_network_of_histosegnet_starts_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(post_norm.LAYERS, "vgg16_bn", ((8, False), (0, False), (8, True)) * 2)
+    settings = {"encoder": "vgg16_bn", "strides": [4]}
+    key = START_KEYS["histosegnet"]
+    check_start("histosegnet-vgg16_bn", key, "histosegnet", settings, tmp_path)
+
+
+def check_start(
+    name: str, key: str, method: str, settings: dict[str, object], folder: Path
+) -> None:
+    """Write an encoder of random weights, and find all of them in the method's network."""
+    torch.manual_seed(0)
+    backbone = Backbone(name).eval()
+    for weight in backbone.parameters():
+        nn.init.normal_(weight, 0.1)
+    assert backbone(torch.rand(2, 3, 64, 64)).shape == (2, backbone.width)
+    path = folder / "encoder.safetensors"
+    save_file(backbone.encoder.state_dict(), path)
+    first, _, last = key.rpartition(".")
+    given: dict[str, object] = {**settings, last: str(path)}
+    for part in reversed(first.split(".")):
+        given = {part: given}
+    net = attrgetter(first)(configure(method, settings=[given]))
+    found = {n.replace(".", "_"): p for n, p in build_network(net, 2).named_parameters()}
+    for own, weight in backbone.encoder.named_parameters():
+        ends = [n for n in found if n.endswith("_" + own.replace(".", "_"))]
+        assert torch.equal(found[min(ends, key=len)], weight), own
 
 
 def test_classifiers_and_segmenters_start_from_it(trained: Path) -> None:
@@ -101,8 +203,6 @@ def test_a_run_starts_from_it(trained: Path, phantom: Path, tmp_path: Path) -> N
 
 
 def test_the_convolutions_of_vgg_fit_as_well(tmp_path: Path) -> None:
-    from histoweak.nets.backbone import Backbone
-
     torch.manual_seed(0)
     backbone = Backbone("vgg16_bn")
     assert backbone(torch.rand(1, 3, 32, 32)).shape == (1, 512)

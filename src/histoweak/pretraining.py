@@ -21,6 +21,17 @@ from histoweak.training.config import RuntimeConfig
 from histoweak.training.repeatable import repeatable
 
 NAME = "pretrain"
+START_KEYS = {
+    "camel": "cmil.net.weights",
+    "drs": "classifier.net.weights",
+    "histosegnet": "classifier.net.weights",
+    "hisynseg": "segmenter.net.weights",
+    "irn": "classifier.net.weights",
+    "mlps": "classifier.net.weights",
+    "supervised": "segmenter.net.weights",
+    "vgg-cam": "classifier.net.weights",
+}
+"""The setting of each method by which its first network starts from a file of weights."""
 
 
 class PretrainingConfig(StrictConfig):
@@ -55,8 +66,8 @@ def pretrain(
         tensorboard: also write TensorBoard files (extra `tensorboard`).
 
     Returns:
-        The safetensors file of the encoder, for `classifier.net.weights` and
-        `segmenter.net.weights` of any method.
+        The safetensors file of the encoder, for the setting of a method in `START_KEYS`, and for
+        `segmenter.net.weights` where there is a segmenter.
 
     Raises:
         HistoweakError: whatever keeps the run from its end, with the remedy.

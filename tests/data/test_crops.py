@@ -121,6 +121,26 @@ def test_a_window_larger_than_the_crop_is_shrunk_whole(tmp_path) -> None:
     np.testing.assert_allclose(means, image.mean((0, 1)), atol=1.0)
 
 
+def test_pieces_are_cut_out_of_all_of_a_larger_window_at_its_own_scale(tmp_path) -> None:
+    y, x = np.mgrid[:60, :90]
+    image = np.stack([y, x, y + x], axis=-1).astype(np.uint8)
+    # One window is larger than the crop along both sides, one along the first, one not at all.
+    for box in ((20, 10, 81, 50), (5, 0, 15, 60), (30, 30, 40, 41)):
+        store = write_store(tmp_path / str(box), [frame([box], 60, 90)], [image])
+        pieces = dataset(store, 16, pieces=True)
+        tops, lefts = set(), set()
+        for step in range(400):
+            pixels = pieces[step, 0].image.numpy()
+            top, left = int(pixels[0, 0, 0]), int(pixels[1, 0, 0])
+            expected = image[top : top + 16, left : left + 16].transpose(2, 0, 1)
+            np.testing.assert_array_equal(pixels, expected)
+            tops.add(top)
+            lefts.add(left)
+        for starts, low, high, length in ((lefts, box[0], box[2], 90), (tops, box[1], box[3], 60)):
+            first, last = sorted((low, high - 16))
+            assert starts == set(range(max(0, first), min(length - 16, last) + 1))
+
+
 def test_only_windows_that_lie_inside_speak(tmp_path) -> None:
     boxes = [(x, y, x + 10, y + 10) for y in range(0, 50, 7) for x in range(0, 50, 7)]
     labels = [(i % 2, i // 2 % 2) for i in range(len(boxes))]

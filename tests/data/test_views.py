@@ -4,7 +4,7 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 
 from histoweak.data import views
-from histoweak.data.views import ViewConfig, random_view
+from histoweak.data.views import ViewConfig, piece_side, random_view
 
 PLAIN = {"area": 1.0, "stain": 0.0, "stain_shift": 0.0, "gray": 0.0, "blur": 0.0}
 
@@ -28,6 +28,20 @@ def test_a_view_shows_no_less_than_the_share_that_is_set():
     spans = (shown.amax((1, 2, 3)) - shown.amin((1, 2, 3))) / 0.8
     # Half a pixel of the view is lost on either side.
     assert spans.min() > 0.5 * 63 / 64 - 0.01 and spans.max() <= 1 and spans.std() > 0.1
+
+
+@pytest.mark.parametrize("size", [32, 96, 224])
+def test_views_of_pieces_show_tissue_at_about_its_own_scale(size):
+    config = ViewConfig(size=size, **{**PLAIN, "area": 0.4})
+    side = piece_side(config)
+    ramp = (torch.arange(side) / 400 + 0.1).expand(64, 3, side, side)
+    torch.manual_seed(1)
+    shown = random_view(ramp, config)[:, 0]
+    middle = shown[:, size // 4 : -size // 4, size // 4 : -size // 4]  # nothing is reflected here
+    across, down = middle.diff(dim=2).mean((1, 2)), middle.diff(dim=1).mean((1, 2))
+    tissue = 400 * torch.maximum(across.abs(), down.abs())  # pixels of the piece per pixel shown
+    assert tissue.mean() == pytest.approx(1, abs=0.06)
+    assert tissue.min() > 0.7 and tissue.max() < 1.25
 
 
 @pytest.mark.parametrize("part", ["stain", "gray", "blur"])

@@ -123,6 +123,33 @@ def test_background_has_no_class_and_absent_classes_cannot_win() -> None:
     assert set(np.unique(model.predict(image, present=[False, True, False]).array)) <= {1, 255}
 
 
+def test_pixels_on_which_nothing_scores_are_background_where_there_is_one() -> None:
+    # No class passes, the image is dark and nothing is other tissue: the released code's first
+    # map, that of background, wins.
+    background = AdjustConfig(background=BackgroundConfig(level=240.0, height=1e-3))
+    given = SavedPost(tile=64, window=64, thresholds=(1.0,) * 3, at_least_one=False, floor=0)
+    given = given.model_copy(update={"adjust": background})
+    model, image = histosegnet(given), np.zeros((64, 64, 3), np.uint8)
+    assert not model.adjusted(image).any()
+    assert (model.predict(image).array == 255).all()
+    alone = replace(model, post=given.model_copy(update={"adjust": NO_BACKGROUND}))
+    assert (alone.predict(image).array == 0).all()  # the first class, for want of anything else
+
+
+def test_the_crf_of_the_source_fills_pixels_on_which_nothing_scores() -> None:
+    fill = {"kind": "crf", "preset": "histosegnet", "fill": True}
+    more = {"adjust": NO_BACKGROUND, "forced": ("stroma",), "at_least_one": False, "floor": 0}
+    model, image = histosegnet(post(**more, refine=(fill,))), picture(64, 64)
+    model = replace(model, post=model.post.model_copy(update={"thresholds": (1.0,) * 3}))
+    with torch.no_grad():  # a map that is below 0 on average
+        seen = model.network.activations(tensor(image)).mean(dim=(0, 2, 3))
+        model.network.head.weight[1] -= 1.1 * (model.network.head.weight[1] @ seen) / seen.sum()
+    before = replace(model, post=model.post.model_copy(update={"refine": ()}))
+    assert (before.adjusted(image).max(0) == 0).any()
+    assert (before.predict(image).array == 0).any()
+    assert (model.predict(image).array == 1).all()
+
+
 def test_other_tissue_takes_the_class_that_it_stands_for() -> None:
     other = OtherConfig(name="necrosis", share=1.0)
     adjusting = AdjustConfig(background=None, other=other)

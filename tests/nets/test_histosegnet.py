@@ -3,6 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from histoweak.config import build_config
 from histoweak.errors import ConfigError
 from histoweak.nets.histosegnet import HistoSegNet, HistoSegNetConfig
 
@@ -49,6 +50,19 @@ def test_the_published_network_is_conv_relu_norm_dropout_in_three_blocks() -> No
         assert made.maps(active).shape == (1, 51, 56, 56)
 
 
+def test_the_later_network_is_vgg_16_without_its_last_two_poolings() -> None:
+    made = HistoSegNet(HistoSegNetConfig(encoder="vgg16_bn", strides=(8,)), 3)
+    plan = [
+        layer.out_channels if isinstance(layer, nn.Conv2d) else "M"
+        for layer in made.encoder.layers
+        if isinstance(layer, nn.Conv2d | nn.MaxPool2d)
+    ]
+    vgg_16 = [64, 64, "M", 128, 128, "M", 256, 256, 256, "M", *[512] * 3, "M", *[512] * 3, "M"]
+    convolutions = [layer for layer in vgg_16[10:] if layer != "M"]
+    assert plan == [*vgg_16[:10], *convolutions, 1024, 1024]
+    assert made.head.in_features == 1024 and isinstance(made.after, nn.Dropout)
+
+
 @pytest.mark.parametrize("config", TINY, ids=lambda c: f"{c.encoder}-{c.pooling}")
 def test_maps_of_one_pass_are_those_of_grad_cam_by_autograd(config) -> None:
     made = network(config)
@@ -90,8 +104,15 @@ def test_images_can_be_normalised_by_one_mean_for_all_channels() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"scalar_mean": 193.0}, {"strides": (8,)}, {"weights": "pretrained"}]
+    ("wrong", "said"),
+    [
+        ({"scalar_mean": 193.0}, "scalar_std"),
+        ({"strides": (8,)}, r"\[4, 8\]"),
+        ({"encoder": "vgg16_bn"}, r"\[8\]"),
+        ({"weights": "pretrained"}, "histoweak pretrain"),
+        ({"weights": "a.safetensors", "vgg_width": 0.5}, "vgg_width 1.0"),
+    ],
 )
-def test_settings_that_do_not_fit_each_other_are_refused(wrong) -> None:
-    with pytest.raises(ConfigError):
-        HistoSegNet(HistoSegNetConfig(**wrong), 3)
+def test_settings_that_do_not_fit_each_other_are_refused(wrong, said) -> None:
+    with pytest.raises(ConfigError, match=said):  # before an image is decoded
+        build_config(HistoSegNetConfig, wrong, "settings")

@@ -31,10 +31,29 @@ def gray(value: int, side: int = 1) -> np.ndarray:
 
 
 def test_in_place_subtraction_flips_the_winner_as_the_released_code_does() -> None:
-    maps = pixel(0.6, 0.5, 0.1)
-    subtract_in_place(maps, [0, 1, 2])
-    np.testing.assert_allclose(maps[:, 0, 0], [0.1, 0.4, 0], atol=1e-6)
+    found = subtract_in_place(pixel(0.6, 0.5, 0.1), 3)
+    np.testing.assert_allclose(found[:, 0, 0], [0.1, 0.4, 0], atol=1e-6)
     np.testing.assert_allclose(margins(pixel(0.6, 0.5, 0.1))[:, 0, 0], [0.1, 0, 0], atol=1e-6)
+
+
+def test_in_place_values_below_zero_are_cut_off_in_the_end_only() -> None:
+    # By hand: -0.6, then 0.6 - 0.3 = 0.3, then 0.3 - 0.3 = 0; and for a last map without rivals
+    # 0 - 0.2 = -0.2, then 0.2 - -0.2 = 0.4.
+    found = subtract_in_place(pixel(0.0, 0.6, 0.3), 3)
+    np.testing.assert_allclose(found[:, 0, 0], [0, 0.3, 0], atol=1e-6)
+    found = subtract_in_place(pixel(0.0, 0.2), 2)
+    np.testing.assert_allclose(found[:, 0, 0], [0, 0.4], atol=1e-6)
+    assert subtract_in_place(pixel(0.7), 1).item() == pytest.approx(0.7)
+
+
+def test_in_place_background_comes_before_the_classes_as_in_the_released_code() -> None:
+    # Half of the height at the level itself. By hand, with 0.05 (1 - 0.375) of other tissue:
+    # background 0.375 - 0.3 = 0.075, then gland 0.3 - 0.075 = 0.225.
+    background_ = BackgroundConfig(level=240.0, blur=0)
+    other = OtherConfig()
+    config = AdjustConfig(background=background_, other=other, subtract="in-place")
+    found = adjust(pixel(0.3, 0.0, 0.0), gray(240), config, CLASSES)[:, 0, 0]
+    np.testing.assert_allclose(found, [0.225, 0, 0, 0.075, 0.03125], atol=1e-6)
 
 
 def test_margins_are_what_the_paper_describes_for_each_class() -> None:

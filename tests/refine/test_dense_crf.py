@@ -134,6 +134,22 @@ def test_a_constant_rest_competes_and_is_left_out() -> None:
     torch.testing.assert_close(without.sum(1), torch.ones(1, 8, 8))
 
 
+def test_pixels_without_a_score_stay_so_or_are_filled_by_those_around_them() -> None:
+    # The released unary of such pixels: the logarithm of the least score, for every class.
+    images, scores = example(size=(12, 14))
+    scores[:, :, 4:8, 5:9] = 0
+    hole = scores.amax(1) == 0
+    kept = crf.refine_crf(images, scores, exact("histosegnet"))
+    filled = crf.refine_crf(images, scores, exact("histosegnet", fill=True))
+    unary = -np.log(np.clip(scores[0].numpy(), 1e-5, 1))
+    image = images[0].permute(1, 2, 0).numpy() * 255
+    expected = marginals(image, unary, exact("histosegnet"))
+    np.testing.assert_allclose(filled[0].numpy(), expected, atol=1e-9)
+    assert (kept.amax(1)[hole] == 0).all() and torch.equal(kept.amax(1) == 0, hole)
+    lone = crf.refine_crf(images, scores[:, :1], exact("histosegnet", fill=True))
+    torch.testing.assert_close(lone, torch.ones_like(lone))
+
+
 def test_a_lone_class_has_no_rival() -> None:
     images, scores = example(labels=1)
     scores = scores * 0.4

@@ -1,4 +1,6 @@
+import json
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +65,7 @@ def context(tmp_path: Path) -> StageContext:
 
 def test_what_the_data_decide_is_found_in_labels_and_training_images(context) -> None:
     config = PredictionConfig(floor=0.0)
-    prediction_stage(config, CPU, CLASSES, crop=96).run(context)
+    prediction_stage(config, CPU, CLASSES, crop=96, assemble=True).run(context)
     post = load_model(context.out / "model").post
     assert post is not None
     assert (post.tile, post.window, post.floor) == (96, 64, 0.0)
@@ -71,14 +73,14 @@ def test_what_the_data_decide_is_found_in_labels_and_training_images(context) ->
     assert post.adjust.background == BackgroundConfig(level=215.0)
     model = load_model(context.inputs["classifier"] / "model")
     probs, labels = label_probs(model, context.manifest.split("val"))
-    np.testing.assert_allclose(post.thresholds, balanced_thresholds(probs, labels), atol=1e-6)
+    np.testing.assert_allclose(post.thresholds, balanced_thresholds(probs, labels), atol=1e-5)
     assert min(post.thresholds) >= 0.333
 
 
 def test_without_validation_labels_the_windows_of_the_frames_decide(context) -> None:
     records = tuple(r for r in context.manifest.records if r.split == "train")
     bare = replace(context, manifest=replace(context.manifest, records=records))
-    prediction_stage(PredictionConfig(), CPU, CLASSES, crop=None).run(bare)
+    prediction_stage(PredictionConfig(), CPU, CLASSES, crop=None, assemble=True).run(bare)
     post = load_model(context.out / "model").post
     model = load_model(context.inputs["classifier"] / "model")
     expected = balanced_thresholds(*label_probs(model, records))  # patches that stand alone
@@ -86,17 +88,62 @@ def test_without_validation_labels_the_windows_of_the_frames_decide(context) -> 
     np.testing.assert_allclose(post.thresholds, expected, atol=1e-5)
 
 
+def thresholds(context: StageContext, records: tuple[Record, ...], **options) -> tuple:
+    """Where the thresholds come from when these rows are the manifest, and the thresholds."""
+    changed = replace(context, manifest=replace(context.manifest, records=records))
+    options = {"crop": None, "assemble": True} | options
+    prediction_stage(PredictionConfig(), CPU, CLASSES, **options).run(changed)
+    found = json.loads((context.out / "prediction.json").read_text())
+    return found["split"], tuple(found["thresholds"].values())
+
+
+def test_whole_images_do_not_decide_what_is_asked_of_windows(context) -> None:
+    train = context.manifest.split("train")
+    Image.fromarray(picture(200, 160)).save(context.out / "whole.png")
+    whole = replace(train[0], image=context.out / "whole.png", split="val", labels=(0, 0, 0))
+    only_train = thresholds(context, train)
+    assert only_train[0] == "train" and thresholds(context, (*train, whole)) == only_train
+    records = context.manifest.records
+    assert thresholds(context, (*records, whole)) == thresholds(context, records)
+    # At a quarter of the scale it is 50 x 40 pixels, and has its say.
+    fine = replace(whole, mpp=0.25)
+    path = context.inputs["classifier"] / "model"
+    replace(load_model(path), mpp=1.0).save(path, overwrite=True)
+    assert thresholds(context, (*train, fine))[0] == "val"
+
+
+@pytest.mark.parametrize("assemble", [True, False])
+def test_validation_patches_are_seen_as_those_of_training_are(context, assemble) -> None:
+    train = context.manifest.split("train")
+    model = load_model(context.inputs["classifier"] / "model")
+    image, records, probs, labels = picture(128, 128, seed=9), [], [], []
+    maps = model.maps(image)
+    for number, (y, x) in enumerate(product((0, 64), (0, 64))):
+        path = context.out / f"{y}_{x}.png"
+        Image.fromarray(image[y : y + 64, x : x + 64]).save(path)
+        label = tuple(int(v) for v in np.random.default_rng(number).integers(0, 2, 3))
+        row = replace(train[0], image=path, labels=label, split="val", source="a", x=x, y=y)
+        records.append(row)
+        cells = maps[:, y // 16 : y // 16 + 4, x // 16 : x // 16 + 4].mean((1, 2))
+        alone = model.patch_probs(image[y : y + 64, x : x + 64])
+        probs.append(1 / (1 + np.exp(-cells)) if assemble else alone)
+        labels.append(label)
+    expected = balanced_thresholds(np.array(probs), np.array(labels))
+    found = thresholds(context, (*train, *records), assemble=assemble)
+    np.testing.assert_allclose(found[1], expected, atol=1e-5)
+
+
 def test_what_is_given_is_kept(context) -> None:
     adjusting = AdjustConfig(background=BackgroundConfig(level=240.0))
     config = PredictionConfig(tile=32, window=32, adjust=adjusting)
-    prediction_stage(config, CPU, CLASSES, crop=None).run(context)
+    prediction_stage(config, CPU, CLASSES, crop=None, assemble=True).run(context)
     post = load_model(context.out / "model").post
     assert post is not None and (post.tile, post.window) == (32, 32) and post.adjust == adjusting
 
 
 def test_a_class_that_is_none_is_refused_before_training() -> None:
     with pytest.raises(ConfigError, match="bone"):
-        prediction_stage(PredictionConfig(forced=("bone",)), CPU, CLASSES, crop=None)
+        prediction_stage(PredictionConfig(forced=("bone",)), CPU, CLASSES, crop=None, assemble=True)
 
 
 @pytest.mark.parametrize("recipe", ["published", "published-morphological"])

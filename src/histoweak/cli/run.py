@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from histoweak.cli.runtime import Devices, NumNodes, Strategy, runtime_settings
+
 
 def run(
     method: Annotated[str, typer.Argument(help="Method; `histoweak methods` lists them.")],
@@ -19,9 +21,9 @@ def run(
         str | None, typer.Option(help="Checkpoint: last, val-label or val-mask.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides everything.")] = 0,
-    devices: Annotated[str | None, typer.Option(help="As Lightning's Trainer takes it.")] = None,
-    num_nodes: Annotated[int | None, typer.Option(help="As Lightning's Trainer takes it.")] = None,
-    strategy: Annotated[str | None, typer.Option(help="As Lightning's Trainer takes it.")] = None,
+    devices: Devices = None,
+    num_nodes: NumNodes = None,
+    strategy: Strategy = None,
     tensorboard: Annotated[bool, typer.Option(help="Also write TensorBoard files.")] = False,
 ) -> None:
     """Train a method on patch labels, evaluate it on held-out images, write report.html."""
@@ -33,8 +35,7 @@ def run(
 
     layers: list[dict[str, Any]] = [read_yaml(config)] if config else []
     layers += [parse_setting(text) for text in set_ or []]
-    runtime = {"devices": _number(devices), "num_nodes": num_nodes, "strategy": strategy}
-    layers.append({"runtime": {key: v for key, v in runtime.items() if v is not None}})
+    layers.append(runtime_settings(devices, num_nodes, strategy))
     finished = run_method(
         method,
         data,
@@ -53,7 +54,3 @@ def run(
         print_ladder(finished.evaluation)
         typer.echo(f"report: {report_run(out)}")
     typer.echo(f"model: {finished.model}")
-
-
-def _number(devices: str | None) -> int | str | None:
-    return int(devices) if devices is not None and devices.lstrip("-").isdigit() else devices

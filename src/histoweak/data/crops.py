@@ -106,6 +106,8 @@ class CropDataset(Dataset[Crop]):
         mask_of: returns the (H,W) mask, or M of them as (M,H,W), of the frame at an index; None
             trains on labels alone.
         keep: (frame, window) -> whether crops are made around this window; None keeps all.
+        pieces: cut crops out of windows that are larger, in place of shrinking these: for training
+            without labels, which speak of whole windows.
     """
 
     def __init__(
@@ -119,7 +121,9 @@ class CropDataset(Dataset[Crop]):
         balance: Literal["patient", "none"] = "patient",
         mask_of: Callable[[int], UInt8] | None = None,
         keep: Callable[[Frame, int], bool] | None = None,
+        pieces: bool = False,
     ) -> None:
+        self.pieces = pieces
         self.store, self.size, self.augment, self.seed = store, size, augment, seed
         self.n_classes, self.mask_of = n_classes, mask_of
         # `keep` itself is not kept: loader processes get the data set as a pickle.
@@ -135,7 +139,8 @@ class CropDataset(Dataset[Crop]):
         spread = np.log1p(self.augment.scale)
         wanted = self.size / np.exp(rng.uniform(-spread, spread))
         # A window larger than the crop is shrunk rather than cut: its label speaks of all of it.
-        side = int(np.ceil(max(wanted, (box[2:] - box[:2]).max())))
+        least = 0 if self.pieces else (box[2:] - box[:2]).max()
+        side = int(np.ceil(max(wanted, least)))
         x, y = (
             _place(rng, box[axis], box[axis + 2], side, length)
             for axis, length in ((0, frame.width), (1, frame.height))
@@ -258,12 +263,12 @@ def is_mixed(frame: Frame, window: int) -> bool:
 
 
 def _place(rng: np.random.Generator, low: float, high: float, side: int, length: int) -> int:
-    """Start of a crop that holds [low, high) and stays on the frame where that is possible."""
+    """Start of a crop that holds [low, high), or lies within it, on the frame where possible."""
     if length <= side:
         # The frame is padded on both sides.
         return int(rng.integers(length - side, 1))
-    first = max(0, int(np.ceil(high)) - side)
-    last = min(length - side, int(low))
+    lowest, highest = sorted((high - side, low))
+    first, last = max(0, int(np.ceil(lowest))), min(length - side, int(highest))
     if first > last:
         # A window that fills the crop and lies between pixels: half a pixel of it is cut off.
         first = last = min(max(0, round(low)), length - side)

@@ -2,8 +2,10 @@
 
 Chen et al. (ICML 2020), "A simple framework for contrastive learning of visual representations",
 section 3: crop, colour and blur. Tissue has no up, so views are also turned; colour is varied as
-stain, and cells keep their size to within `scale`, since size tells them apart.
+stain, and pieces are cut so large that cells keep about their size, since size tells them apart.
 """
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -17,10 +19,11 @@ from histoweak.data.stain import jitter_stain
 class ViewConfig(StrictConfig):
     """How views are drawn.
 
-    A view shows a square of the crop whose area is at least the share `area` of it, at `size`
-    pixels a side. `stain` and `stain_shift` are the largest relative and absolute change of each
-    of the H, E and D optical densities; `gray` and `blur` how often colour is taken away and
-    edges are softened by a Gaussian of up to `sigma` pixels.
+    A view shows a square of the piece whose area is between the share `area` and all of it, at
+    `size` pixels a side; nothing is smoothed before, so pieces should not be much larger. `stain`
+    and `stain_shift` are the largest relative and absolute change of each of the H, E and D optical
+    densities; `gray` and `blur` how often colour is taken away and edges are softened by a Gaussian
+    of up to `sigma` pixels.
     """
 
     size: int = Field(96, ge=32)
@@ -30,6 +33,21 @@ class ViewConfig(StrictConfig):
     gray: float = Field(0.1, ge=0, le=1)
     blur: float = Field(0.3, ge=0, le=1)
     sigma: float = Field(1.5, gt=0)
+
+
+def piece_side(config: ViewConfig) -> int:
+    """Side in pixels of pieces whose views show tissue at about its own scale.
+
+    A view of the mean area has `size` pixels for as many pixels of the piece.
+
+    Args:
+        config: how views are drawn.
+
+    Example:
+        >>> piece_side(ViewConfig(size=96, area=0.4))  # views of 73 to 115 pixels
+        115
+    """
+    return math.ceil(config.size / math.sqrt((1 + config.area) / 2))
 
 
 def random_view(images: Tensor, config: ViewConfig) -> Tensor:

@@ -182,7 +182,8 @@ class TissueModel:
 
         Returns:
             (H, W) class indices; white background is `classes.white_index` if the model has a
-            rule for it, and so are pixels on which the refiners left no class a score.
+            rule for it, and so are pixels on which the refiners left no class a score, or nothing
+            that competes with background has any.
 
         Raises:
             ConfigError, ImageError: as in `probs`.
@@ -195,7 +196,8 @@ class TissueModel:
             silent = self.classes.white_index if config.refine else None
             if self.post is not None:
                 # Its maps are followed by those of background and other tissue.
-                silent = None if silent is None else len(self.classes)
+                empty = silent is not None or self.post.adjust.background is not None
+                silent = len(self.classes) if empty else None
                 if gate is not None:
                     gate = torch.cat([gate, torch.ones(EXTRAS, dtype=torch.bool)])
             mask = index_mask(bands, _size(working), _size(image), gate, form, silent)

@@ -47,11 +47,12 @@ def build(config: Config, classes: ClassSet) -> Sequence[Stage]:
     Raises:
         ConfigError: `prediction` names a class that is none of the data set.
     """
-    runtime, crop = config.runtime, config.classifier.crop
+    runtime, assemble = config.runtime, config.frames.assemble
+    crop = config.classifier.crop
     stages = [
         frames_stage(config.frames),
         classifier_stage(config.classifier, runtime),
-        prediction_stage(config.prediction, runtime, classes, crop=crop),
+        prediction_stage(config.prediction, runtime, classes, crop=crop, assemble=assemble),
     ]
     segmenters = []
     if config.student is not None:

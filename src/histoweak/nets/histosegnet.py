@@ -12,30 +12,30 @@ the maps are a 1x1 convolution of A: no backward pass per image and class. The c
 is left out.
 """
 
-from typing import Literal
+from typing import Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from histoweak.errors import ConfigError
 from histoweak.nets.cam_classifier import join_maps
 from histoweak.nets.config import MapsNetConfig
 from histoweak.nets.encoders import Encoder
 from histoweak.nets.normalise import IMAGENET_MEAN, IMAGENET_STD, Normalise
 from histoweak.nets.pooled import PooledNetwork, Pooling
-from histoweak.nets.post_norm import LAYERS, PostNormEncoder
+from histoweak.nets.post_norm import LAYERS, PostNormEncoder, own_strides
 
 
 class HistoSegNetConfig(MapsNetConfig):
     """The classification network of HistoSegNet.
 
     `encoder` is `x1.7` (VGG-16 up to its third block; maps at stride 4, pooled at 8), `vgg16_bn`
-    (no pooling behind the third block; stride 8) or any timm architecture, whose maps at `strides`
+    (no pooling behind the fourth and fifth blocks; stride 8) or any timm architecture, whose maps
+    at `strides`
     are joined as in `ClassifierNetConfig` by `head` and `width`. `pooling` is that of the features
     before the linear layer. `scalar_mean` and `scalar_std` (0..255), both or none, take the place
     of ImageNet's means per channel. `dropout` and `vgg_width` (multiplies channels) speak of the
-    first two encoders, `weights` of timm's.
+    first two encoders, for which no registry holds `weights`: give a file of `histoweak pretrain`.
     """
 
     encoder: str = "x1.7"
@@ -48,6 +48,24 @@ class HistoSegNetConfig(MapsNetConfig):
     head: Literal["fused", "linear"] = "linear"
     width: int = Field(128, ge=8)
 
+    @model_validator(mode="after")
+    def _fit_each_other(self) -> Self:
+        if (self.scalar_mean is None) != (self.scalar_std is None):
+            raise ValueError("give both scalar_mean and scalar_std, or none of them")
+        if self.encoder not in LAYERS:
+            return self
+        right = own_strides(self.encoder)
+        if self.strides != right:
+            raise ValueError(f"strides of encoder {self.encoder!r} are {list(right)}")
+        if self.weights == "pretrained":
+            raise ValueError(
+                f"no registry holds weights of encoder {self.encoder!r}: make a file with "
+                "`histoweak pretrain`, or choose a timm encoder"
+            )
+        if self.weights is not None and self.vgg_width != 1.0:
+            raise ValueError("weights need vgg_width 1.0: leave one of the two out")
+        return self
+
 
 class HistoSegNet(PooledNetwork):
     """Encoder, normalisation, global pooling and a linear layer, with Grad-CAM in closed form.
@@ -57,8 +75,7 @@ class HistoSegNet(PooledNetwork):
         n_classes: K.
 
     Raises:
-        ConfigError: `strides` are not those of the encoder, only one of `scalar_mean` and
-            `scalar_std` is given, or `weights` for an encoder that has none.
+        ConfigError: timm knows no such architecture, or it has no map at one of the `strides`.
         WeightsError: the weights cannot be had or do not fit.
     """
 
@@ -110,30 +127,10 @@ class HistoSegNet(PooledNetwork):
 
 def _normalise(config: HistoSegNetConfig) -> Normalise:
     mean, std = config.scalar_mean, config.scalar_std
-    if (mean is None) != (std is None):
-        raise ConfigError(
-            f"scalar_mean = {mean} and scalar_std = {std}",
-            expected="both, or none of them",
-            remedy="Give the mean and standard deviation over all channels, in 0..255",
-        )
     if mean is None or std is None:
         return Normalise(IMAGENET_MEAN, IMAGENET_STD)
     return Normalise((mean / 255,) * 3, (std / 255,) * 3)
 
 
 def _own_encoder(config: HistoSegNetConfig) -> PostNormEncoder:
-    encoder = PostNormEncoder(config.encoder, config.vgg_width, config.dropout)
-    right = tuple(sorted({encoder.stride, encoder.pooled_stride}))
-    if config.strides != right:
-        raise ConfigError(
-            f"strides = {list(config.strides)} with encoder {config.encoder!r}",
-            expected=str(list(right)),
-            remedy="Set strides to those of the encoder",
-        )
-    if config.weights is not None:
-        raise ConfigError(
-            f"weights = {config.weights!r} with encoder {config.encoder!r}",
-            expected="null: no weights of this network are to be had",
-            remedy="Train it from scratch, or choose a timm encoder",
-        )
-    return encoder
+    return PostNormEncoder(config.encoder, config.vgg_width, config.dropout, config.weights)

@@ -63,7 +63,7 @@ class InstanceNet(PooledNetwork):
         self.normalise = Normalise()
         self.encoder = whole_timm(config.encoder, config.weights)
         if config.norm == "group":
-            _group_norm(self.encoder)
+            _group_norm(self.encoder, keep=config.weights is not None)
         self.head = nn.Linear(self.encoder.num_features, n_classes)
 
     def classify(self, instances: Tensor) -> Tensor:
@@ -100,19 +100,22 @@ class InstanceNet(PooledNetwork):
         return logits.view(count, rows, columns, -1).permute(0, 3, 1, 2)
 
 
-def _group_norm(module: nn.Module) -> None:
+def _group_norm(module: nn.Module, *, keep: bool) -> None:
     """Put group normalisation (Wu & He, ECCV 2018) in place of batch normalisation.
 
     Statistics of the batch would tie the instances of an image together, and differ between the
-    pass that chooses instances and the pass that learns from them.
+    pass that chooses instances and the pass that learns from them. `keep` takes over the weight and
+    bias of each channel, for encoders that start from weights.
     """
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d):
             channels = child.num_features
             groups = next(g for g in (32, 16, 8, 4, 2, 1) if channels % g == 0)
             norm: nn.Module = nn.GroupNorm(groups, channels)
+            if keep:
+                norm.load_state_dict({"weight": child.weight, "bias": child.bias})
             # timm fuses the activation with the normalisation in some networks.
             rest = [getattr(child, part) for part in ("drop", "act") if hasattr(child, part)]
             setattr(module, name, nn.Sequential(norm, *rest) if rest else norm)
         else:
-            _group_norm(child)
+            _group_norm(child, keep=keep)

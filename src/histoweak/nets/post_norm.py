@@ -6,7 +6,11 @@ later comparison (Chan, Hosseini & Plataniotis, IJCV 2021) adds a VGG-16 without
 poolings and with two convolutions to 1024 channels in place of the fully connected layers.
 """
 
+from pathlib import Path
+
 from torch import Tensor, nn
+
+from histoweak.nets.weights import load_into
 
 POOL = (0, False)
 """Stands for 2x2 max pooling among the layers."""
@@ -28,6 +32,16 @@ LAYERS: dict[str, tuple[tuple[int, bool], ...]] = {
 """Channels and whether dropout follows, layer by layer."""
 
 
+POOLED = ("x1.7",)
+"""These pool once more before their global maximum; the others drop out."""
+
+
+def own_strides(name: str) -> tuple[int, ...]:
+    """Pixels per cell of the encoder's map, and of what is pooled where that differs."""
+    stride: int = 2 ** LAYERS[name].count(POOL)
+    return (stride, 2 * stride) if name in POOLED else (stride,)
+
+
 class PostNormEncoder(nn.Module):
     """3x3 convolutions, each followed by ReLU and batch normalisation, up to the last ReLU.
 
@@ -38,9 +52,16 @@ class PostNormEncoder(nn.Module):
         name: `x1.7` or `vgg16_bn`.
         width: multiplies every channel count; 1.0 is the published network.
         dropout: rate where the network has dropout.
+        weights: None starts from scratch; else a safetensors file with the names of this encoder,
+            as `histoweak pretrain` writes it.
+
+    Raises:
+        WeightsError: the weights cannot be read or do not fit.
     """
 
-    def __init__(self, name: str, width: float = 1.0, dropout: float = 0.0) -> None:
+    def __init__(
+        self, name: str, width: float = 1.0, dropout: float = 0.0, weights: str | None = None
+    ) -> None:
         super().__init__()
         plan = LAYERS[name]
         layers: list[nn.Module] = []
@@ -52,21 +73,16 @@ class PostNormEncoder(nn.Module):
             out = max(8, round(channels * width))
             layers += [nn.Conv2d(previous, out, 3, padding=1), nn.ReLU(inplace=True)]
             if position < len(plan) - 1:
-                layers += _behind(out, dropout if dropped else 0.0)
+                # Dropout at a rate of 0 keeps its place: weights fit whatever the rate.
+                layers += [nn.BatchNorm2d(out), *([nn.Dropout(dropout)] if dropped else [])]
             previous = out
         self.layers = nn.Sequential(*layers)
         self.channels = previous
-        self.stride: int = 2 ** plan.count(POOL)
-        # X1.7 pools once more before its global maximum, the other drops out.
-        self.after: nn.Module = nn.MaxPool2d(2) if name == "x1.7" else nn.Dropout(dropout)
-        self.pooled_stride: int = self.stride * (2 if name == "x1.7" else 1)
+        self.after: nn.Module = nn.MaxPool2d(2) if name in POOLED else nn.Dropout(dropout)
+        if weights is not None:
+            load_into(self, Path(weights))
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the last ReLU's map (B, C, H / stride, W / stride)."""
         found: Tensor = self.layers(images)
         return found
-
-
-def _behind(channels: int, dropout: float) -> list[nn.Module]:
-    drop: list[nn.Module] = [nn.Dropout(dropout)] if dropout > 0 else []
-    return [nn.BatchNorm2d(channels), *drop]

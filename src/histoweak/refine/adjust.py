@@ -60,9 +60,9 @@ class AdjustConfig(StrictConfig):
 
     `segment` is the class set: the classes that compete for pixels, null for all; the others are
     learned from labels but never win. `subtract` leaves to each class what it has more than all
-    others: `margin`, so that only the strongest one keeps anything; `in-place` goes through the
-    classes in order and compares with what the earlier ones were reduced to, as the released code
-    does by mistake; `none` leaves all as they are.
+    others: `margin`, so that only the strongest one keeps anything; `in-place` goes through
+    background and the classes in order and compares with what the earlier ones were reduced to, as
+    the released code does by mistake; `none` leaves all as they are.
     """
 
     segment: tuple[str, ...] | None = None
@@ -121,9 +121,10 @@ def adjust(scores: Scores, image: UInt8, config: AdjustConfig, classes: ClassSet
         out[-1] = np.maximum(other.share * (1 - strongest), claims.max(axis=0, initial=0))
     out.clip(0, 1, out=out)
     # Other tissue is what is left over: it is compared with, but not reduced.
-    order = [*competing, len(out) - 2]
+    order = [*([] if config.background is None else [len(out) - 2]), *competing]
     if config.subtract == "in-place":
-        subtract_in_place(out, order)
+        compared = [*order, *([] if other is None else [len(out) - 1])]
+        out[compared] = subtract_in_place(out[compared], len(order))
     elif config.subtract == "margin":
         out[order] = margins(out)[order]
     return out
@@ -171,15 +172,21 @@ def margins(maps: Scores) -> Scores:
     return out
 
 
-def subtract_in_place(maps: Scores, order: list[int]) -> None:
+def subtract_in_place(maps: Scores, reduced: int) -> Scores:
     """The released code's subtraction, which compares with maps that are reduced already.
 
-    [0.6, 0.5, 0.1] becomes [0.1, 0.4, 0]: the second class wins a pixel of the first.
+    [0.6, 0.5, 0.1] becomes [0.1, 0.4, 0]: the second class wins a pixel of the first. There,
+    background comes before the classes. Values below 0 are cut off in the end only, so that the
+    last map can gain by them.
 
     Args:
-        maps: (M, H, W), changed.
-        order: places of the maps that are reduced, in that order.
+        maps: (M, H, W) in the order of the released code; a lone one stays as it is.
+        reduced: how many of them, from the first on, are reduced; the others are compared with.
+
+    Returns:
+        (M, H, W) in [0, 1].
     """
-    for place in order:
-        others = np.delete(maps, place, axis=0).max(axis=0)
-        maps[place] = np.maximum(maps[place] - others, 0)
+    out = maps.copy()
+    for place in range(reduced if len(maps) > 1 else 0):
+        out[place] -= np.delete(out, place, axis=0).max(axis=0)
+    return out.clip(0, 1)

@@ -74,7 +74,8 @@ class CrfConfig(StrictConfig):
 
     `preset` fills in what is not given. `unary` is the negative logarithm of the `scores`, or of
     `confidence` for the strongest class (`labels`). `rest` is a constant score of "none of the
-    classes" that competes with them, for maps that do not sum to 1; null for none. Colours are
+    classes" that competes with them, for maps that do not sum to 1; null for none. Pixels at which
+    no class scores stay without one, or with `fill` take that of their surroundings. Colours are
     compared in `space`, after a Gaussian `blur` in pixels. The iteration works on the image shrunk
     by `shrink`; the last step is taken at full size. Kernels are cut off at `window` standard
     deviations, and the appearance kernel looks at every `step`-th (shrunk) pixel per side.
@@ -85,6 +86,7 @@ class CrfConfig(StrictConfig):
     unary: Literal["scores", "labels"] = "scores"
     confidence: float = Field(0.7, gt=0, lt=1)
     rest: float | None = Field(None, gt=0, le=1)
+    fill: bool = False
     gaussian: GaussianConfig | None = GaussianConfig()
     bilateral: BilateralConfig | None = BilateralConfig()
     iterations: int = Field(5, ge=1, le=100)

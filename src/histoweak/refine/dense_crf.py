@@ -66,19 +66,20 @@ def refine_crf(images: Tensor, scores: Tensor, config: CrfConfig) -> Tensor:
     Returns:
         (B, K, H, W), sum to 1 over K, or to what `rest` leaves of 1. Pixels for which no class
         scores, such as white background, stay so; and so does a lone class without `rest`, since
-        nothing competes with it.
+        nothing competes with it. With `fill` all classes are alike to such pixels, and the others
+        decide; a lone class takes them all.
     """
     labels = scores
     if config.rest is not None:
         labels = torch.cat([scores, torch.full_like(scores[:, :1], config.rest)], dim=1)
-    if labels.shape[1] == 1:
+    if labels.shape[1] == 1 and not config.fill:
         return scores
     if config.unary == "labels":
         unary = label_unary(labels.argmax(dim=1), labels.shape[1], config.confidence)
     else:
         unary = score_unary(labels)
     marginals = dense_crf(images, unary.to(scores), config)[:, : scores.shape[1]]
-    return marginals * (labels.amax(dim=1, keepdim=True) > 0)
+    return marginals if config.fill else marginals * (labels.amax(dim=1, keepdim=True) > 0)
 
 
 def dense_crf(images: Tensor, unary: Tensor, config: CrfConfig) -> Tensor:

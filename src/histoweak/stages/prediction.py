@@ -12,11 +12,14 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from histoweak.classes import ClassSet
 from histoweak.config import StrictConfig
-from histoweak.data.frames import FrameStore
+from histoweak.data.frames import FrameStore, build_frames
+from histoweak.data.images import probe
+from histoweak.data.manifest import Record
+from histoweak.data.skips import Skips
+from histoweak.errors import ImageError
 from histoweak.inference.model import TissueModel, load_model
 from histoweak.inference.post_config import PostConfig, SavedPost
 from histoweak.metrics.operating_point import balanced_thresholds
@@ -24,7 +27,6 @@ from histoweak.pipeline import Stage, StageContext
 from histoweak.refine.adjust import AdjustConfig, white_level
 from histoweak.stages.classifier import MULTIPLE, usual_window
 from histoweak.stages.evaluation import Predict, RungMaker
-from histoweak.stages.labels import label_probs
 from histoweak.stages.model_folder import keep_model
 from histoweak.stages.scores import window_probs
 from histoweak.training.config import RuntimeConfig
@@ -38,14 +40,20 @@ class PredictionConfig(PostConfig):
 
 
 class PredictionSetting(StrictConfig):
-    """All that decides the prediction: the settings, and the crop of the classifier."""
+    """All that decides the prediction: the settings, the crop of the classifier, how frames are."""
 
     post: PredictionConfig
     crop: int | None
+    assemble: bool
 
 
 def prediction_stage(
-    config: PredictionConfig, runtime: RuntimeConfig, classes: ClassSet, *, crop: int | None
+    config: PredictionConfig,
+    runtime: RuntimeConfig,
+    classes: ClassSet,
+    *,
+    crop: int | None,
+    assemble: bool,
 ) -> Stage:
     """Make the stage; its artefact holds `model/` and `prediction.json`.
 
@@ -54,14 +62,15 @@ def prediction_stage(
         runtime: device.
         classes: the K classes.
         crop: that of the classifier.
+        assemble: that of the frames; patches of the validation split are seen in the same way.
 
     Raises:
         ConfigError: the settings name a class that is none; better said before training.
     """
     config.require_names(classes)
-    setting = PredictionSetting(post=config, crop=crop)
+    setting = PredictionSetting(post=config, crop=crop, assemble=assemble)
     run = partial(_run, setting, runtime)
-    return Stage("prediction", setting, ("frames", "classifier"), run)
+    return Stage("prediction", setting, ("frames", "classifier"), run, version=2)
 
 
 def prediction_rungs(config: PredictionConfig, tile: int) -> list[RungMaker]:
@@ -92,38 +101,74 @@ def _run(setting: PredictionSetting, runtime: RuntimeConfig, context: StageConte
     store = FrameStore(context.inputs["frames"])
     model = load_model(context.inputs["classifier"] / "model", device=runtime.torch_device())
     post = setting.post
-    split, thresholds = _thresholds(model, store, context)
+    usual = usual_window(store, model.stride)
+    window = post.window or usual
+    held_out = _held_out(model, max(window, usual), setting.assemble, context)
+    thresholds = _thresholds(model, store if held_out is None else held_out, context)
     saved = SavedPost(
         **post.model_dump(exclude={"tile", "window", "adjust"}),
         tile=post.tile or setting.crop or usual_window(store, MULTIPLE),
-        window=post.window or usual_window(store, model.stride),
+        window=window,
         adjust=_with_level(post.adjust, store),
         thresholds=thresholds,
     )
     keep_model(replace(model, post=saved), context.out)
     named = dict(zip(context.manifest.classes.names, thresholds, strict=True))
+    split = "train" if held_out is None else "val"
     found = {"split": split, "thresholds": named, "post": saved.model_dump(mode="json")}
     (context.out / "prediction.json").write_text(json.dumps(found, indent=2))
 
 
-def _thresholds(
-    model: TissueModel, store: FrameStore, context: StageContext
-) -> tuple[str, tuple[float, ...]]:
-    """Threshold of each class, from the labels of the validation split or, without any, train."""
+def _held_out(
+    model: TissueModel, largest: int, assemble: bool, context: StageContext
+) -> FrameStore | None:
+    """Frames of the labelled patches of the validation split; None where it has none.
+
+    Whole images are left out: windows are judged one by one, and the label of an image says
+    little about any one of them.
+
+    Args:
+        model: the classifier.
+        largest: longest side of a patch, in pixels at the scale of the model.
+        assemble: whether patches are laid back on their source.
+        context: of the stage.
+    """
     rows = [record for record in context.manifest.split("val") if record.labels]
-    if rows:
-        shown = context.progress.track(rows, len(rows), "finding thresholds")
-        probs, labels = label_probs(model, shown)
-    else:
-        probs, labels = _training_windows(model, store, context)
-    thresholds = balanced_thresholds(probs, labels).round(6)
-    return "val" if rows else "train", tuple(float(t) for t in thresholds)
+    if model.mpp is not None:  # a patch of unknown scale is taken to be at that of the model
+        rows = [replace(record, mpp=record.mpp or model.mpp) for record in rows]
+    patches = [record for record in rows if 0 < _side(record, model.mpp) <= largest + 0.5]
+    if len(patches) < len(rows):
+        context.progress.say(
+            f"thresholds: {len(rows) - len(patches)} of {len(rows)} validation images are larger "
+            f"than the {largest} px of a window, or damaged, and left out"
+        )
+    if not patches:
+        return None
+    folder = context.scratch / "val"
+    folder.mkdir(exist_ok=True)
+    return build_frames(
+        patches,
+        len(context.manifest.classes),
+        folder,
+        mpp=model.mpp,
+        assemble=assemble,
+        with_masks=False,
+        skips=Skips(len(patches), limit=1.0),
+        progress=context.progress,
+    )
 
 
-def _training_windows(
-    model: TissueModel, store: FrameStore, context: StageContext
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Probabilities and labels (N, K) of the labelled windows, each seen in its surroundings."""
+def _side(record: Record, mpp: float | None) -> float:
+    """Longest side of an image at a scale, in pixels; 0 for one that cannot be opened."""
+    try:
+        size = probe(record.image).size
+    except ImageError:
+        return 0.0
+    return max(size) * (1.0 if mpp is None or record.mpp is None else record.mpp / mpp)
+
+
+def _thresholds(model: TissueModel, store: FrameStore, context: StageContext) -> tuple[float, ...]:
+    """Threshold of each class, from the labelled windows of frames, each in its surroundings."""
     probs, labels = [], []
     frames = context.progress.track(enumerate(store.frames), len(store), "finding thresholds")
     for index, frame in frames:
@@ -133,7 +178,8 @@ def _training_windows(
             if label:
                 probs.append(own)
                 labels.append(label)
-    return np.asarray(probs), np.asarray(labels, np.int64)
+    thresholds = balanced_thresholds(np.asarray(probs), np.asarray(labels, np.int64)).round(6)
+    return tuple(float(t) for t in thresholds)
 
 
 def _with_level(adjust: AdjustConfig, store: FrameStore) -> AdjustConfig:

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from histoweak.config import StrictConfig
 from histoweak.data.crops import AugmentConfig, Batch, CropDataset
 from histoweak.data.frames import FrameStore
-from histoweak.data.views import ViewConfig, random_view
+from histoweak.data.views import ViewConfig, piece_side, random_view
 from histoweak.nets.backbone import Backbone
 from histoweak.objectives.agreement import Agreement, agreement_loss, projection_head
 from histoweak.pipeline import Stage, StageContext, atomic_path, atomic_write_text, is_leader
-from histoweak.stages.classifier import MULTIPLE, usual_window
+from histoweak.stages.classifier import MULTIPLE
 from histoweak.training.config import FitConfig, RuntimeConfig
 from histoweak.training.fit import fit, seeded
 
@@ -29,10 +29,11 @@ STILL = AugmentConfig(flips=False, rotations=False, scale=0, stain=0, stain_shif
 class PretrainConfig(StrictConfig):
     """Training without labels.
 
-    `encoder` is a timm architecture, `vgg16` or `vgg16_bn`. `loss` says how two views agree.
-    `crop` is the side in pixels of the pieces that views are drawn from; null takes what holds 95
-    of 100 patches. `hidden` and `out` are the widths of the projection head, which is thrown away
-    in the end.
+    `encoder` is a timm architecture, `vgg16`, `vgg16_bn`, `resnet38d`, or one of HistoSegNet's:
+    `x1.7`, `histosegnet-vgg16_bn`. `loss` says how two views agree. `crop` is the side in pixels of
+    the pieces that views are drawn from, cut out of larger images; null takes one at which views
+    show tissue at about its own scale. `hidden` and `out` are the widths of the projection head,
+    which is thrown away in the end.
     """
 
     encoder: str = "resnet18"
@@ -48,7 +49,7 @@ class PretrainConfig(StrictConfig):
 def pretrain_stage(config: PretrainConfig, runtime: RuntimeConfig) -> Stage:
     """Make the stage; its artefact holds `encoder.safetensors` and `encoder.json`."""
     run = partial(_run, config, runtime)
-    return Stage("pretrain", config, ("frames",), run, distributed=True)
+    return Stage("pretrain", config, ("frames",), run, distributed=True, version=2)
 
 
 class _Network(nn.Module):
@@ -72,11 +73,12 @@ def _run(config: PretrainConfig, runtime: RuntimeConfig, context: StageContext) 
     network = _Network(config)
     dataset = CropDataset(
         store,
-        size=config.crop or usual_window(store, MULTIPLE),
+        size=config.crop or piece_side(config.views),
         augment=STILL,
         seed=context.seed,
         n_classes=len(context.manifest.classes),
         balance=config.balance,
+        pieces=True,
     )
     loss = agreement_loss(config.loss)
 
