@@ -83,4 +83,6 @@ def test_published_trains_as_the_released_code_really_does() -> None:
     full = [config(recipe=name) for name in ("luad-histoseg", "bcss-wsss")]
     assert [c.classifier.fit.optim.momentum for c in full] == [0, 0]
     assert [c.classifier.fit.steps // 20 for c in full] == [16_678 // 20, 23_422 // 20]
+    nets = [c.segmenter.net for c in (published, *full)]
+    assert {(net.atrous_rates, net.separable) for net in nets} == {((6, 12, 18), False)}
     assert full[1].pseudo_masks.white is None and full[0].pseudo_masks.white is not None
