@@ -20,7 +20,7 @@ from tests.method_tester import MethodTester
 class TestMlps(MethodTester):
     method = "mlps"
     settings = TINY["mlps"]
-    gate = "predicted >= 0.1"
+    gate = "predicted > 0.1"
 
     def test_every_frame_has_a_mask_of_every_layer_with_one_white(self, run: Path) -> None:
         (masks,) = (run / "stages").glob("pseudo-masks-*")
@@ -40,9 +40,9 @@ class TestMlps(MethodTester):
             "pseudo-mask": "none",
             "layer b4_5": "none",
             "layer b5_2": "none",
-            "segmenter": "predicted >= 0.1",
+            "segmenter": "predicted > 0.1",
         }
-        assert "predicted &gt;= 0.1" in (run / "report.html").read_text()
+        assert "predicted &gt; 0.1" in (run / "report.html").read_text()
 
 
 CLASSES = ClassSet(("a", "b", "c", "d"))

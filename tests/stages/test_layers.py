@@ -14,6 +14,7 @@ from histoweak.errors import ConfigError
 from histoweak.nets.layer_classifier import LayerClassifier
 from histoweak.objectives.segmentation import fifth_logit_loss, layered_loss, pixel_loss
 from histoweak.pipeline import StageContext
+from histoweak.refine.white import WhiteConfig
 from histoweak.stages.classifier import Objective
 from histoweak.stages.evaluation import evaluation_stage
 from histoweak.stages.evaluation_config import EvaluationConfig
@@ -118,9 +119,9 @@ def test_weights_that_weigh_nothing_are_refused(weights: tuple[float, ...]) -> N
 
 def test_a_gate_needs_a_classifier() -> None:
     gated = EvaluationConfig(gate="predicted")
-    assert gated.gate_words() == "predicted >= 0.1"
+    assert gated.gate_words() == "predicted > 0.1"
     released = EvaluationConfig(gate="predicted", gate_form="multiply")
-    assert released.gate_words() == "predicted >= 0.1, logits times 0 or 1"
+    assert released.gate_words() == "predicted > 0.1, logits times 0 or 1"
     with pytest.raises(ConfigError, match="the method has no classifier"):
         evaluation_stage(gated, RuntimeConfig(), segmenters=["s"], cam=None, selection="last")
 
@@ -132,22 +133,37 @@ def test_shallow_masks_may_be_kept_within_the_deepest(tmp_path: Path, within: bo
     scores[0], scores[1] = 0.9, 0.1
     scores[2:, :, :4] = 0.5
     scores[3, :, 4:] = 1.0
+    config = PseudoMaskConfig(gate=None, min_area=0, white=None, within_deepest=within)
+    shallow, deep = masks_of(tmp_path, scores, np.zeros((4, 8, 3), np.uint8), config)
+    assert (deep[:, :4] == 255).all() and (deep[:, 4:] == 1).all()
+    assert (shallow[:, :4] == (255 if within else 0)).all() and (shallow[:, 4:] == 0).all()
+
+
+def test_one_white_serves_every_layer(tmp_path: Path) -> None:
+    scores = np.stack([np.full((4, 8), v, np.float32) for v in (0.9, 0.1, 0.1, 0.9)])
+    image = np.full((4, 8, 3), 120, np.uint8)
+    image[:2, 3:] = 230
+    white = WhiteConfig(gray=200, min_pixels=0)
+    config = PseudoMaskConfig(gate=None, min_area=0, white=white)
+    for mask, tissue in zip(masks_of(tmp_path, scores, image, config), (0, 1), strict=True):
+        np.testing.assert_array_equal(mask, np.where(image[..., 0] == 230, 255, tissue))
+
+
+def masks_of(
+    tmp_path: Path, scores: np.ndarray, image: np.ndarray, config: PseudoMaskConfig
+) -> list[np.ndarray]:
+    """Masks of two layers that the stage makes of scores (4, H, W) of two classes."""
+    height, width = image.shape[:2]
     (tmp_path / "scores").mkdir()
     write_scores(tmp_path / "scores" / score_file(0), scores)
     (tmp_path / "scores" / "scores.json").write_text('{"stride": 1}')
     (tmp_path / "scores" / "patch_probs.csv").write_text("frame,window,a,b\n0,0,1,1\n")
-    image = np.zeros((4, 8, 3), np.uint8)
-    whole = frame([(0, 0, 8, 4)], 4, 8, labels=[(1, 1)])
+    whole = frame([(0, 0, width, height)], height, width, labels=[(1, 1)])
     write_store(tmp_path / "frames", [whole], [image])
     (tmp_path / "out").mkdir()
-    config = PseudoMaskConfig(gate=None, min_area=0, white=None, within_deepest=within)
     classes = ClassSet(("a", "b"))
     inputs = {name: tmp_path / name for name in ("frames", "scores")}
     manifest = Manifest(classes, ())
     stage = pseudo_mask_stage(config, "posterior", classes, runtime=RuntimeConfig())
     stage.run(StageContext(tmp_path / "out", inputs, 0, manifest))
-    shallow, deep = (
-        np.asarray(Image.open(tmp_path / "out" / mask_file(0, layer))) for layer in (0, None)
-    )
-    assert (deep[:, :4] == 255).all() and (deep[:, 4:] == 1).all()
-    assert (shallow[:, :4] == (255 if within else 0)).all() and (shallow[:, 4:] == 0).all()
+    return [np.asarray(Image.open(tmp_path / "out" / mask_file(0, n))) for n in (0, None)]
