@@ -98,13 +98,30 @@ def test_masks_of_weight_zero_are_not_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(PngMasks(tmp_path, layers_of(last))(7), masks[2:])
 
 
+def test_masks_that_were_asked_for_last_stay_in_memory(tmp_path: Path) -> None:
+    masks = np.random.default_rng(1).integers(0, 3, (4, 6, 5), dtype=np.uint8)
+    for index, mask in enumerate(masks):
+        Image.fromarray(mask).save(tmp_path / mask_file(index))
+    reader = PngMasks(tmp_path, kept_bytes=2 * 6 * 5)
+    for index in (0, 1, 0, 2, 3, 0, 3):  # 1, 2 and 0 have to go for a third
+        np.testing.assert_array_equal(reader(index), masks[index])
+    for index in range(4):
+        (tmp_path / mask_file(index)).unlink()
+    np.testing.assert_array_equal(reader(3), masks[3])
+    np.testing.assert_array_equal(reader(0), masks[0])
+    for index in (1, 2):
+        with pytest.raises(FileNotFoundError):
+            reader(index)
+    assert PngMasks(tmp_path).kept_bytes < 2**30
+
+
 def test_the_loss_is_that_of_the_settings() -> None:
     torch.manual_seed(0)
     logits, masks = torch.randn(2, 3, 4, 4), torch.randint(0, 3, (2, 3, 4, 4)).to(torch.uint8)
     weights = (0.2, 0.2, 0.6)
     plain, released = LayeredSegmenterConfig(), LayeredSegmenterConfig(loss="fifth-logit")
     assert mask_loss(plain, logits, masks).equal(layered_loss(logits, masks, weights))
-    assert mask_loss(released, logits, masks).equal(fifth_logit_loss(logits, masks, weights))
+    assert mask_loss(released, logits, masks).equal(fifth_logit_loss(logits, masks, weights, 8))
     alone = LayeredSegmenterConfig(mask_weights=(0, 0, 1))
     one = mask_loss(SegmenterConfig(), logits, masks[:, 2])
     torch.testing.assert_close(mask_loss(alone, logits, masks[:, 2:]), one)
@@ -124,6 +141,9 @@ def test_a_gate_needs_a_classifier() -> None:
     assert released.gate_words() == "predicted > 0.1, logits times 0 or 1"
     with pytest.raises(ConfigError, match="the method has no classifier"):
         evaluation_stage(gated, RuntimeConfig(), segmenters=["s"], cam=None, selection="last")
+    formed = EvaluationConfig(gate_form="multiply")
+    with pytest.raises(ConfigError, match=r"gate_form = 'multiply' with evaluation\.gate"):
+        evaluation_stage(formed, RuntimeConfig(), segmenters=["s"], cam=None, selection="last")
 
 
 @pytest.mark.parametrize("within", [False, True])

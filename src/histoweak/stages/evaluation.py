@@ -142,8 +142,14 @@ def evaluation_stage(
         rungs: what the method adds between the classifier's rungs and the segmenters.
 
     Raises:
-        ConfigError: a gate that needs a classifier, and none.
+        ConfigError: a gate that needs a classifier, and none; or the form of a gate, and none.
     """
+    if config.gate == "none" and config.gate_form != "exclude":
+        raise ConfigError(
+            f"evaluation.gate_form = {config.gate_form!r} with evaluation.gate = 'none'",
+            expected="gate: predicted, for a gate to have a form",
+            remedy="Leave evaluation.gate_form out, or set evaluation.gate=predicted",
+        )
     if config.gate == "predicted" and cam is None:
         raise ConfigError(
             "evaluation.gate = 'predicted', but the method has no classifier",
