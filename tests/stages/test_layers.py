@@ -15,12 +15,13 @@ from histoweak.nets.layer_classifier import LayerClassifier
 from histoweak.objectives.segmentation import fifth_logit_loss, layered_loss, pixel_loss
 from histoweak.pipeline import StageContext
 from histoweak.refine.white import WhiteConfig
+from histoweak.stages import layers
 from histoweak.stages.classifier import Objective
 from histoweak.stages.evaluation import evaluation_stage
 from histoweak.stages.evaluation_config import EvaluationConfig
 from histoweak.stages.layers import AttentiveLook, LayerClassifierConfig
 from histoweak.stages.pseudo_masks import PseudoMaskConfig, mask_file, pseudo_mask_stage
-from histoweak.stages.scores import score_file, write_scores
+from histoweak.stages.scores import LayerScoresConfig, score_file, write_scores
 from histoweak.stages.segmenter import (
     LayeredSegmenterConfig,
     PngMasks,
@@ -144,6 +145,14 @@ def test_a_gate_needs_a_classifier() -> None:
     formed = EvaluationConfig(gate_form="multiply")
     with pytest.raises(ConfigError, match=r"gate_form = 'multiply' with evaluation\.gate"):
         evaluation_stage(formed, RuntimeConfig(), segmenters=["s"], cam=None, selection="last")
+
+
+def test_rungs_of_layers_share_one_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[Path] = []
+    monkeypatch.setattr(layers, "load_model", lambda folder, device: loaded.append(folder))
+    for rung in layers.layer_rungs(LayerScoresConfig(), ("a", "b", "c")):
+        rung({"classifier": Path("somewhere")}, "cpu")
+    assert loaded == [Path("somewhere/model")]
 
 
 @pytest.mark.parametrize("within", [False, True])
