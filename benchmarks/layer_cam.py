@@ -1,6 +1,7 @@
 """How much faster Grad-CAMs of three layers come from one forward pass than from twelve.
 
     python benchmarks/layer_cam.py [--width 0.25] [--patches 4] [--batch 2] [--size 224]
+                                   [--device cpu]
 
 The straightforward way, that of released code for pseudo-masks of three layers and four classes:
 for each patch, layer and class one forward and one full backward pass of batch 1, gradients of
@@ -35,7 +36,10 @@ def one_by_one(network: LayerClassifier, patch: Tensor) -> np.ndarray:
             network.maps(layers[-1]).mean(dim=(2, 3))[0, k].backward()  # type: ignore[no-untyped-call]
             slope = layers[layer].grad
             assert slope is not None  # noqa: S101 - retained above
-            weights, values = slope[0].mean(dim=(1, 2)).numpy(), layers[layer][0].detach().numpy()
+            weights, values = (
+                slope[0].mean(dim=(1, 2)).cpu().numpy(),
+                layers[layer][0].detach().cpu().numpy(),
+            )
             cam = np.zeros(values.shape[1:], np.float32)
             for channel, weight in enumerate(weights):
                 cam += weight * values[channel]
@@ -45,7 +49,7 @@ def one_by_one(network: LayerClassifier, patch: Tensor) -> np.ndarray:
 
 def side_by_side(cams: LayerCams, patches: Tensor) -> np.ndarray:
     """One pass forward and one short one back per class for a batch of patches."""
-    maps = cams(patches).numpy()
+    maps = cams(patches).cpu().numpy()
     return maps[:, : -maps.shape[1] // (len(cams.network.config.layers) + 1)]
 
 
@@ -63,14 +67,15 @@ def main() -> None:
     parser.add_argument("--patches", type=int, default=4)
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--device", default="cpu")
     words = parser.parse_args()
     torch.manual_seed(0)
     config = LayerNetConfig(
         encoder="resnet38d", strides=(8,), head="last", width_factor=words.width, attention="none"
     )
-    network = LayerClassifier(config, CLASSES).eval()
+    network = LayerClassifier(config, CLASSES).eval().to(words.device)
     cams = LayerCams(network, "mean")
-    patches = torch.rand(words.patches, 3, words.size, words.size)
+    patches = torch.rand(words.patches, 3, words.size, words.size, device=words.device)
     side_by_side(cams, patches[:1])
     slow, fast = [], []
     for batch in patches.split(words.batch):

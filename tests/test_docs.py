@@ -222,3 +222,13 @@ def test_packages_import_only_what_architecture_allows() -> None:
             assert own <= allowed, f"{file.relative_to(SOURCE)} imports {sorted(own - allowed)}"
     packages = {p.name.removesuffix(".py") for p in SOURCE.iterdir() if not p.name.startswith("_")}
     assert {p for p in packages if p.isidentifier()} <= set(table)
+
+
+def test_tests_that_pages_of_methods_name_exist() -> None:
+    files = (ROOT / "tests").rglob("test_*.py")
+    known = {n for f in files for n in re.findall(r"(?m)^ *(?:def|class) (\w+)", _text(f))}
+    tester = _text(ROOT / "tests" / "method_tester.py")
+    known |= set(re.findall(r"(?m)^    def (test_\w+)", tester))
+    for page in (ROOT / "docs" / "methods").glob("*.md"):
+        named = {code for code in _inline(page) if re.fullmatch(r"test_\w+|Test\w+", code)}
+        assert named <= known, f"{page.name}: {sorted(named - known)}"

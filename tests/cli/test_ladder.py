@@ -100,10 +100,10 @@ def test_the_protocol_stands_above_each_table(tta, said):
 
 def test_a_gate_that_only_some_steps_have_stands_in_a_row_of_its_own():
     found = figures(("d4",))
-    found["gate"] = "predicted >= 0.1"
+    found["gate"] = "predicted > 0.1"
     for step in found["ladder"][:-1]:
         step["gate"] = "none"
     text = " ".join(printed(ladder_tables(found, 250), 250).split())
     assert text.startswith("gate as in its row, test-time augmentation d4, checkpoint last")
-    assert text.count("predicted >= 0.1") == 1 and "│ gate" in text
+    assert text.count("predicted > 0.1") == 1 and "│ gate" in text
     assert "gate none" in " ".join(printed(label_table(found)).split())

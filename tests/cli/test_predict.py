@@ -59,7 +59,7 @@ def test_a_model_folder_can_stand_for_the_run_and_a_classifier_can_gate(place):
     out = place / "out"
     gate = ["--gate", "predicted", "--classifier", place / "classifier", "--gate-threshold", 0.5]
     call(place / "run" / "model", place / "scans", "--out", out, "--no-overlays", *gate)
-    assert '"gate": "predicted >= 0.5"' in (out / "predict.json").read_text()
+    assert '"gate": "predicted > 0.5"' in (out / "predict.json").read_text()
     assert not (out / "overlays").exists()
 
 

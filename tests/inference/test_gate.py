@@ -26,9 +26,10 @@ def test_nothing_present_means_no_gate():
     assert mask_absent(scores, None).equal(scores)
 
 
-def test_a_class_at_the_threshold_is_present():
-    found = present_classes(torch.tensor([0.05, 0.1, 0.9]), 0.1)
-    assert found.tolist() == [False, True, True]
+def test_a_class_at_the_threshold_is_absent():
+    """Han et al.: y > eps."""
+    found = present_classes(torch.tensor([0.05, 0.25, 0.9]), 0.25)
+    assert found.tolist() == [False, False, True]
 
 
 def test_the_released_gate_multiplies_and_so_lets_absent_classes_win():

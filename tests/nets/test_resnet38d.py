@@ -55,6 +55,47 @@ def test_blocks_are_those_written_out() -> None:
     assert last.conv_branch2b1.dilation == (4, 4) and last.dropout.p == 0.5
 
 
+def test_bottlenecks_are_those_written_out() -> None:
+    torch.manual_seed(0)
+    block = Bottleneck(5, 8, 0.5).eval()
+    norms = [block.bn_branch2a, block.bn_branch2b1, block.bn_branch2b2]
+    for norm in norms:
+        nn.init.normal_(norm.weight)
+        nn.init.normal_(norm.bias)
+    x = torch.randn(2, 5, 9, 9)
+    scale = (1 + norms[0].eps) ** -0.5  # of normalisation with mean 0 and variance 1
+
+    def active(values: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+        weight, bias = norm.weight[:, None, None], norm.bias[:, None, None]
+        return (values * scale * weight + bias).clamp(min=0)
+
+    first = active(x, norms[0])
+    inner = active(F.conv2d(first, block.conv_branch2a.weight), norms[1])
+    inner = F.conv2d(inner, block.conv_branch2b1.weight, padding=4, dilation=4)
+    inner = F.conv2d(active(inner, norms[2]), block.conv_branch2b2.weight)
+    expected = inner + F.conv2d(first, block.conv_branch1.weight)
+    torch.testing.assert_close(block(x), expected)
+    dropped: list[int] = []
+    block.dropout.register_forward_hook(lambda _, given, __: dropped.append(given[0].shape[1]))
+    block.train()(x)
+    assert dropped == [2, 4]  # before the last two convolutions
+
+
+def test_stages_behind_the_fourth_dilate_but_for_their_first_convolution() -> None:
+    network = ResNet38d(SMALL)
+    found = {n: m.dilation[0] for n, m in network.named_modules() if isinstance(m, nn.Conv2d)}
+    dilated = {name: dilation for name, dilation in found.items() if dilation > 1}
+    assert dilated == {
+        "b5.conv_branch2b1": 2,
+        "b5_1.conv_branch2a": 2,
+        "b5_1.conv_branch2b1": 2,
+        "b5_2.conv_branch2a": 2,
+        "b5_2.conv_branch2b1": 2,
+        "b6.conv_branch2b1": 4,
+        "b7.conv_branch2b1": 4,
+    }
+
+
 def test_the_last_tap_is_activated_and_training_can_reach_everything() -> None:
     network = ResNet38d(SMALL)
     taps = network(torch.rand(2, 3, 64, 64))

@@ -49,11 +49,31 @@ def test_logits_are_those_of_the_library() -> None:
         {"weights": "nonsense"},
         {"output_stride": 12},
         {"architecture": "Unet", "decoder_channels": 16},
+        {"architecture": "Unet", "atrous_rates": (6, 12, 18)},
+        {"architecture": "FPN", "separable": False},
+        {"architecture": "Unet", "output_stride": 16},
     ],
 )
 def test_what_the_library_does_not_know_is_a_config_error(wrong) -> None:
     with pytest.raises(ConfigError, match="segmenter"):
         Segmenter(SegmenterNetConfig(**wrong), 2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "rates", "separable"),
+    [
+        ({}, [12, 24, 36], True),  # the library's own
+        ({"atrous_rates": (6, 12, 18)}, [6, 12, 18], True),
+        ({"atrous_rates": (6, 12, 18), "separable": False}, [6, 12, 18], False),
+        ({"architecture": "DeepLabV3", "atrous_rates": (1, 2, 3)}, [1, 2, 3], False),
+    ],
+)
+def test_the_pyramid_has_the_rates_of_the_settings(settings, rates, separable) -> None:
+    network = Segmenter(SegmenterNetConfig(**DEEPLAB.model_dump() | settings), 2).network
+    dilated = [m for m in network.decoder.modules() if getattr(m, "dilation", 1) not in (1, (1, 1))]
+    three = [m.dilation for m in dilated]
+    assert three == [(rate, rate) for rate in rates if rate > 1]
+    assert {m.groups > 1 for m in dilated} == {separable}
 
 
 def test_weights_that_cannot_be_fetched_say_what_to_do(monkeypatch) -> None:

@@ -90,18 +90,25 @@ def test_the_released_loss_has_a_logit_more_and_divides_by_the_batch_again() -> 
     target = masks.long().masked_fill(masks == 255, 3)
     parts = [F.cross_entropy(extended, target[:, m]) / 2 for m in range(3)]
     expected = 0.2 * parts[0] + 0.2 * parts[1] + 0.6 * parts[2]
-    found = fifth_logit_loss(logits, masks, (0.2, 0.2, 0.6))
+    found = fifth_logit_loss(logits, masks, (0.2, 0.2, 0.6), batch=2)
     torch.testing.assert_close(found, expected)
     assert found < layered_loss(logits, masks, (0.2, 0.2, 0.6))
+
+
+def test_the_released_loss_is_the_mean_of_what_each_process_has() -> None:
+    logits, masks = several()
+    weights = (0.2, 0.2, 0.6)
+    halves = [fifth_logit_loss(logits[i : i + 1], masks[i : i + 1], weights, 2) for i in (0, 1)]
+    torch.testing.assert_close(sum(halves) / 2, fifth_logit_loss(logits, masks, weights, 2))
 
 
 def test_in_the_released_loss_white_costs_nothing_and_tissue_a_little_more() -> None:
     logits = torch.tensor([2.0, 0.0]).view(1, 2, 1, 1)
     white = torch.full((1, 1, 1, 1), 255, dtype=torch.uint8)
-    assert float(fifth_logit_loss(logits, white, (1.0,))) < 1e-6
+    assert float(fifth_logit_loss(logits, white, (1.0,), 1)) < 1e-6
     tissue = torch.zeros_like(white)
     plain = float(pixel_loss(logits, tissue[:, 0]))
-    assert float(fifth_logit_loss(logits, tissue, (1.0,))) == pytest.approx(
+    assert float(fifth_logit_loss(logits, tissue, (1.0,), 1)) == pytest.approx(
         -math.log(math.exp(2) / (math.exp(2) + 2)), rel=1e-5
     )
     assert plain == pytest.approx(0.127, abs=1e-3)
@@ -110,4 +117,4 @@ def test_in_the_released_loss_white_costs_nothing_and_tissue_a_little_more() -> 
 def test_masks_that_differ_in_white_would_cost_a_hundred() -> None:
     """Why one white map serves all layers of an image."""
     masks = torch.tensor([0, 255], dtype=torch.uint8).view(1, 2, 1, 1)
-    assert float(fifth_logit_loss(torch.zeros(1, 2, 1, 1), masks, (1.0, 0.0))) > 90
+    assert float(fifth_logit_loss(torch.zeros(1, 2, 1, 1), masks, (1.0, 0.0), 1)) > 90

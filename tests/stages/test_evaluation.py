@@ -353,6 +353,35 @@ def test_without_a_classifier_only_the_segmenter_is_scored(manifest, models, tmp
     assert "evidence" not in figures
 
 
+@pytest.mark.parametrize("form", ["exclude", "multiply"])
+def test_a_gate_keeps_segmenters_to_what_the_classifier_finds(manifest, models, tmp_path, form):
+    viewer = Viewer(decisive(), CAM, 64)
+    images = [picture(*SIZE, seed=i) for i in range(4)]
+    probs = np.stack([viewer(image, None).probs for image in images])
+    threshold = float(np.sort(probs.ravel())[6])  # one class is just not found
+    present = probs > threshold
+    assert len({tuple(row) for row in present}) > 1
+    settings = {"gate": "predicted", "gate_threshold": threshold, "gate_form": form}
+    model, out = segmenter(), tmp_path / "out"
+    with torch.no_grad():
+        model.network.network.segmentation_head[0].bias -= 5.0  # all logits are negative
+    model.save(tmp_path / "segmenter" / "model")
+    folders = {**models, "segmenter": tmp_path / "segmenter"}
+    figures = evaluate(manifest, folders, out, pseudo=None, evidence=False, **settings)
+    network, changed = model.network.eval(), 0
+    for i, image in enumerate(images):
+        with torch.no_grad():
+            pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)[None] / 255
+            logits = network(pixels)[0].numpy()
+        found = present[i][:, None, None]
+        cut = np.where(found, logits, -np.inf) if found.any() else logits
+        expected = (logits * found if form == "multiply" else cut).argmax(0)
+        assert (np.asarray(Image.open(out / "predictions" / f"{i:06d}.png")) == expected).all()
+        changed += int((expected != logits.argmax(0)).sum())
+    assert changed > 0
+    assert [rung["gate"] == "none" for rung in figures["ladder"]] == [True, False]
+
+
 def test_what_decides_the_figures_decides_the_key():
     def config(**parts):
         usual = {"segmenters": [], "cam": CAM, "selection": "last", "pseudo": PSEUDO}

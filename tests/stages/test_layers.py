@@ -15,12 +15,14 @@ from histoweak.errors import ConfigError
 from histoweak.nets.layer_classifier import LayerClassifier
 from histoweak.objectives.segmentation import fifth_logit_loss, layered_loss, pixel_loss
 from histoweak.pipeline import StageContext
+from histoweak.refine.white import WhiteConfig
+from histoweak.stages import layers
 from histoweak.stages.classifier import Objective
 from histoweak.stages.evaluation import evaluation_stage
 from histoweak.stages.evaluation_config import EvaluationConfig
 from histoweak.stages.layers import AttentiveLook, LayerClassifierConfig
 from histoweak.stages.pseudo_masks import PseudoMaskConfig, mask_file, pseudo_mask_stage
-from histoweak.stages.scores import score_file, write_scores
+from histoweak.stages.scores import LayerScoresConfig, score_file, write_scores
 from histoweak.stages.segmenter import (
     LayeredSegmenterConfig,
     PngMasks,
@@ -98,13 +100,30 @@ def test_masks_of_weight_zero_are_not_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(PngMasks(tmp_path, layers_of(last))(7), masks[2:])
 
 
+def test_masks_that_were_asked_for_last_stay_in_memory(tmp_path: Path) -> None:
+    masks = np.random.default_rng(1).integers(0, 3, (4, 6, 5), dtype=np.uint8)
+    for index, mask in enumerate(masks):
+        Image.fromarray(mask).save(tmp_path / mask_file(index))
+    reader = PngMasks(tmp_path, kept_bytes=2 * 6 * 5)
+    for index in (0, 1, 0, 2, 3, 0, 3):  # 1, 2 and 0 have to go for a third
+        np.testing.assert_array_equal(reader(index), masks[index])
+    for index in range(4):
+        (tmp_path / mask_file(index)).unlink()
+    np.testing.assert_array_equal(reader(3), masks[3])
+    np.testing.assert_array_equal(reader(0), masks[0])
+    for index in (1, 2):
+        with pytest.raises(FileNotFoundError):
+            reader(index)
+    assert PngMasks(tmp_path).kept_bytes < 2**30
+
+
 def test_the_loss_is_that_of_the_settings() -> None:
     torch.manual_seed(0)
     logits, masks = torch.randn(2, 3, 4, 4), torch.randint(0, 3, (2, 3, 4, 4)).to(torch.uint8)
     weights = (0.2, 0.2, 0.6)
     plain, released = LayeredSegmenterConfig(), LayeredSegmenterConfig(loss="fifth-logit")
     assert mask_loss(plain, logits, masks).equal(layered_loss(logits, masks, weights))
-    assert mask_loss(released, logits, masks).equal(fifth_logit_loss(logits, masks, weights))
+    assert mask_loss(released, logits, masks).equal(fifth_logit_loss(logits, masks, weights, 8))
     alone = LayeredSegmenterConfig(mask_weights=(0, 0, 1))
     one = mask_loss(SegmenterConfig(), logits, masks[:, 2])
     torch.testing.assert_close(mask_loss(alone, logits, masks[:, 2:]), one)
@@ -119,11 +138,22 @@ def test_weights_that_weigh_nothing_are_refused(weights: tuple[float, ...]) -> N
 
 def test_a_gate_needs_a_classifier() -> None:
     gated = EvaluationConfig(gate="predicted")
-    assert gated.gate_words() == "predicted >= 0.1"
+    assert gated.gate_words() == "predicted > 0.1"
     released = EvaluationConfig(gate="predicted", gate_form="multiply")
-    assert released.gate_words() == "predicted >= 0.1, logits times 0 or 1"
+    assert released.gate_words() == "predicted > 0.1, logits times 0 or 1"
     with pytest.raises(ConfigError, match="the method has no classifier"):
         evaluation_stage(gated, RuntimeConfig(), segmenters=["s"], cam=None, selection="last")
+    formed = EvaluationConfig(gate_form="multiply")
+    with pytest.raises(ConfigError, match=r"gate_form = 'multiply' with evaluation\.gate"):
+        evaluation_stage(formed, RuntimeConfig(), segmenters=["s"], cam=None, selection="last")
+
+
+def test_rungs_of_layers_share_one_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[Path] = []
+    monkeypatch.setattr(layers, "load_model", lambda folder, device: loaded.append(folder))
+    for rung in layers.layer_rungs(LayerScoresConfig(), ("a", "b", "c")):
+        rung({"classifier": Path("somewhere")}, "cpu")
+    assert loaded == [Path("somewhere/model")]
 
 
 @pytest.mark.parametrize("within", [False, True])
@@ -134,7 +164,7 @@ def test_shallow_masks_may_be_kept_within_the_deepest(tmp_path: Path, within: bo
     scores[2:, :, :4] = 0.5
     scores[3, :, 4:] = 1.0
     config = PseudoMaskConfig(gate=None, min_area=0, white=None, within_deepest=within)
-    shallow, deep = layer_masks(tmp_path, scores, config)
+    shallow, deep = masks_of(tmp_path, scores, np.zeros((4, 8, 3), np.uint8), config)
     assert (deep[:, :4] == 255).all() and (deep[:, 4:] == 1).all()
     assert (shallow[:, :4] == (255 if within else 0)).all() and (shallow[:, 4:] == 0).all()
 
@@ -148,33 +178,41 @@ def test_classes_compete_within_a_layer_when_scores_are_refined(tmp_path: Path) 
     scores[1], scores[3] = 1 - scores[0], 1 - scores[2]
     bare = {"gate": None, "min_area": 0, "white": None, "threshold": 0.7}
     config = build_config(PseudoMaskConfig, bare | {"refine": ["crf"]}, "settings")
-    together = layer_masks(tmp_path, scores, config)
+    image = np.full((24, 24, 3), 90, np.uint8)
+    together = masks_of(tmp_path, scores, image, config)
     for layer, mask in enumerate(together):
         alone = tmp_path / str(layer)
         alone.mkdir()
         pair = scores[2 * layer : 2 * layer + 2]
-        np.testing.assert_array_equal(mask, layer_masks(alone, pair, config)[-1])
+        np.testing.assert_array_equal(mask, masks_of(alone, pair, image, config)[-1])
 
 
-def layer_masks(folder: Path, scores: np.ndarray, config: PseudoMaskConfig) -> list[np.ndarray]:
-    """Masks of all layers, shallow to deep, of one grey frame that may hold both classes."""
-    size = scores.shape[1:]
-    (folder / "scores").mkdir()
-    write_scores(folder / "scores" / score_file(0), scores)
-    (folder / "scores" / "scores.json").write_text('{"stride": 1}')
-    (folder / "scores" / "patch_probs.csv").write_text("frame,window,a,b\n0,0,1,1\n")
-    whole = frame([(0, 0, size[1], size[0])], *size, labels=[(1, 1)])
-    write_store(folder / "frames", [whole], [np.full((*size, 3), 90, np.uint8)])
-    (folder / "out").mkdir()
+def test_one_white_serves_every_layer(tmp_path: Path) -> None:
+    scores = np.stack([np.full((4, 8), v, np.float32) for v in (0.9, 0.1, 0.1, 0.9)])
+    image = np.full((4, 8, 3), 120, np.uint8)
+    image[:2, 3:] = 230
+    white = WhiteConfig(gray=200, min_pixels=0)
+    config = PseudoMaskConfig(gate=None, min_area=0, white=white)
+    for mask, tissue in zip(masks_of(tmp_path, scores, image, config), (0, 1), strict=True):
+        np.testing.assert_array_equal(mask, np.where(image[..., 0] == 230, 255, tissue))
+
+
+def masks_of(
+    tmp_path: Path, scores: np.ndarray, image: np.ndarray, config: PseudoMaskConfig
+) -> list[np.ndarray]:
+    """Masks of all layers, shallow to deep, that the stage makes of scores of two classes."""
+    height, width = image.shape[:2]
+    (tmp_path / "scores").mkdir()
+    write_scores(tmp_path / "scores" / score_file(0), scores)
+    (tmp_path / "scores" / "scores.json").write_text('{"stride": 1}')
+    (tmp_path / "scores" / "patch_probs.csv").write_text("frame,window,a,b\n0,0,1,1\n")
+    whole = frame([(0, 0, width, height)], height, width, labels=[(1, 1)])
+    write_store(tmp_path / "frames", [whole], [image])
+    (tmp_path / "out").mkdir()
     classes = ClassSet(("a", "b"))
-    inputs = {name: folder / name for name in ("frames", "scores")}
+    inputs = {name: tmp_path / name for name in ("frames", "scores")}
+    manifest = Manifest(classes, ())
     stage = pseudo_mask_stage(config, "posterior", classes, runtime=RuntimeConfig())
-    stage.run(StageContext(folder / "out", inputs, 0, Manifest(classes, ())))
-    return [
-        np.asarray(Image.open(path))
-        for path in sorted((folder / "out").glob("*.png"), key=by_depth)
-    ]
-
-
-def by_depth(path: Path) -> tuple[bool, str]:
-    return "-" not in path.stem, path.stem
+    stage.run(StageContext(tmp_path / "out", inputs, 0, manifest))
+    paths = sorted((tmp_path / "out").glob("*.png"), key=lambda path: ("-" not in path.stem, path))
+    return [np.asarray(Image.open(path)) for path in paths]

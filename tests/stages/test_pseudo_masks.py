@@ -119,6 +119,17 @@ def test_min_max_reading(names, negative, expected) -> None:
     assert mask.tolist() == [expected]
 
 
+def test_joint_reading() -> None:
+    """Han et al. let absent classes score 0: the first of them wins where no other has more."""
+    joint = np.stack([np.linspace(1, 0.2, 9), np.linspace(0, 1, 9)])[:, None].astype(np.float32)
+    for absent, first in (("exclude", 1), ("zero", 0)):
+        config = PseudoMaskConfig(threshold=0, absent=absent, **BARE)
+        mask = make_mask(joint, allow("tumour"), TISSUE, config, "joint", CLASSES)
+        assert mask.tolist() == [[first] + [1] * 8]
+        both = make_mask(joint, allow("normal", "tumour"), TISSUE, config, "joint", CLASSES)
+        assert both.tolist() == [[0] * 5 + [1] * 4]
+
+
 def test_white_is_no_tissue_and_takes_the_value_of_white() -> None:
     image = TISSUE.copy()
     image[0, 3:] = 255

@@ -3,8 +3,20 @@ import pytest
 import torch
 
 from histoweak.data.frames import Frame
-from histoweak.stages.scores import read_scores, to_scores, window_probs, write_scores
-from tests.inference.models import classifier, picture
+from histoweak.inference.layers import layer_maps
+from histoweak.inference.model import TissueModel
+from histoweak.nets.layer_classifier import LayerClassifier, LayerNetConfig
+from histoweak.stages.scores import (
+    LayerScoresConfig,
+    ScoresConfig,
+    frame_maps,
+    read_scores,
+    to_scores,
+    window_probs,
+    write_scores,
+)
+from tests.data.test_crops import frame, write_store
+from tests.inference.models import CLASSES, classifier, picture
 
 
 @pytest.mark.parametrize(
@@ -54,3 +66,39 @@ def test_a_window_has_the_probabilities_of_its_own_cells(exclusive) -> None:
     logits = torch.from_numpy(np.stack([maps[area].mean(axis=(1, 2)) for area in areas]))
     expected = logits.softmax(1) if exclusive else logits.sigmoid()
     np.testing.assert_allclose(window_probs(model, maps, frame, image), expected, atol=1e-5)
+
+
+def layers() -> TissueModel:
+    torch.manual_seed(0)
+    own = {"encoder": "resnet38d", "strides": (8,), "head": "last", "width_factor": 0.02}
+    net = LayerNetConfig(**own, attention="none")
+    return TissueModel(LayerClassifier(net, len(CLASSES)), net, CLASSES)
+
+
+@pytest.mark.parametrize("of_layers", [False, True])
+@pytest.mark.parametrize(("tta", "views"), [("none", 1), ("flips", 4)])
+def test_frames_of_one_size_share_a_pass_and_keep_their_maps(
+    tmp_path, of_layers, tta, views
+) -> None:
+    """A pass holds two tiles of 64 x 64 pixels, which are four frames of 40 x 48."""
+    sizes = [(40, 48)] * 6 + [(64, 64), (96, 80)] + [(40, 48)] * 2
+    images = [picture(*size, seed=i) for i, size in enumerate(sizes)]
+    store = write_store(tmp_path, [frame([(0, 0, w, h)], h, w) for h, w in sizes], images)
+    model = layers() if of_layers else classifier()
+    config = (LayerScoresConfig if of_layers else ScoresConfig)(tta=tta, tile=64)
+    seen: list[int] = []
+    model.network.encoder.register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
+    found = list(frame_maps(model, store, config))
+    # The frame that is larger than a tile is tiled as ever: twice two tiles.
+    assert sum(seen) == views * (6 + 1 + 4 + 2)
+    if tta == "none":
+        assert seen == [4, 2, 1, 2, 2, 2]
+    assert len(found) == len(images)
+    for image, (several, maps) in zip(images, found, strict=True):
+        if of_layers:
+            alone, own = layer_maps(model, image, tta=tta, tile=64)
+        else:
+            own = model.maps(image, tta=tta, tile=64)
+            alone = own[None]
+        np.testing.assert_allclose(several, alone, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(maps, own, rtol=1e-4, atol=1e-5)

@@ -36,7 +36,7 @@ def evaluate(
     gate: Annotated[str, typer.Option(help="none, predicted or truth.")] = "none",
     classifier: Annotated[Path | None, CLASSIFIER] = None,
     gate_threshold: Annotated[
-        float, typer.Option(help="Probability from which on a class counts as found.")
+        float, typer.Option(help="Probability above which a class counts as found.")
     ] = 0.1,
     max_skipped: Annotated[
         float, typer.Option(min=0, max=1, help="Share of images that may be unusable.")

@@ -37,7 +37,7 @@ def predict(
     ] = "none",
     classifier: Annotated[Path | None, CLASSIFIER] = None,
     gate_threshold: Annotated[
-        float, typer.Option(help="Probability from which on a class counts as found.")
+        float, typer.Option(help="Probability above which a class counts as found.")
     ] = 0.1,
     overlays: Annotated[bool, typer.Option(help="Also draw masks over their images.")] = True,
     device: Annotated[str, DEVICE] = "auto",

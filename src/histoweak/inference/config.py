@@ -45,6 +45,10 @@ class InferenceConfig(StrictConfig):
         """How many pixels are computed at once."""
         return self.batch * self.tile**2
 
+    def at_once(self, height: int, width: int) -> int:
+        """How many images of one size share a pass: what it may hold, if each fits into a tile."""
+        return max(1, self.pixels // (height * width)) if max(height, width) <= self.tile else 1
+
     def grid(self, multiple: int = 1) -> tuple[int, int]:
         """Tile and overlap in pixels, rounded to multiples that the network can divide evenly."""
         tile = max(1, self.tile // multiple) * multiple

@@ -1,6 +1,6 @@
 """Passes of a network over one image at working scale, in bands of rows where they are large."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import cast
 
@@ -104,12 +104,40 @@ def classifier_maps(
     Returns:
         (K, ceil(H / s), ceil(W / s)) float32 on the network's device.
     """
+    return several_maps(network, strides, [image], n_classes, config)[0]
+
+
+def several_maps(
+    network: nn.Module,
+    strides: tuple[int, ...],
+    images: Sequence[UInt8],
+    n_classes: int,
+    config: InferenceConfig,
+) -> Tensor:
+    """`classifier_maps` of images of one size, which share a pass where each fits into a tile.
+
+    Args:
+        network: as in `classifier_maps`.
+        strides: as in `classifier_maps`.
+        images: each (H, W, 3) uint8; `config.at_once` says how many share the memory of a pass.
+        n_classes: K.
+        config: as in `classifier_maps`.
+
+    Returns:
+        (B, K, ceil(H / s), ceil(W / s)) float32 on the network's device.
+    """
 
     def maps(tiles: Tensor) -> Tensor:
         return cast(Tensor, network(tiles.float() / 255))
 
     fn = augmented(maps, config.tta, config.pixels)
-    return blend_maps(fn, network, strides, image, n_classes, config)
+    pixels = [_padded(image, max(strides), network) for image in images]
+    if max(pixels[0].shape[1:]) > config.grid(max(strides))[0]:
+        args = (network, strides)
+        return torch.stack([blend_maps(fn, *args, i, n_classes, config) for i in images])
+    network.eval()
+    height, width = (-(-side // min(strides)) for side in images[0].shape[:2])
+    return fn(torch.stack(pixels))[..., :height, :width]
 
 
 def blend_maps(

@@ -52,6 +52,6 @@ def present_classes(patch_probs: Tensor, threshold: float = 0.1) -> Tensor:
 
     Args:
         patch_probs: (K,) probabilities in [0, 1].
-        threshold: a class at or above it is present.
+        threshold: a class above it is present (Han et al., Medical Image Analysis 2022).
     """
-    return torch.as_tensor(patch_probs >= threshold)
+    return torch.as_tensor(patch_probs > threshold)

@@ -22,7 +22,7 @@ class GateRule:
         kind: `none`; `predicted`, classes that `classifier` finds in the image as a whole; or
             `truth`, classes that the image is labelled with, which no new image has.
         classifier: needed for `predicted`, and for nothing else.
-        threshold: probability from which on a class counts as found.
+        threshold: probability above which a class counts as found.
 
     Raises:
         ConfigError: a classifier is missing, or given where nothing asks it.
@@ -93,4 +93,4 @@ class GateRule:
         return np.asarray(labels) > 0
 
     def __str__(self) -> str:
-        return f"predicted >= {self.threshold:g}" if self.kind == "predicted" else self.kind
+        return f"predicted > {self.threshold:g}" if self.kind == "predicted" else self.kind

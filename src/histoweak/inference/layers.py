@@ -7,6 +7,7 @@ is the mean of the logits of windows that divide it evenly, so their weights are
 images are blended from tiles of equal size, whose weights have equal scale.
 """
 
+from collections.abc import Sequence
 from typing import Unpack
 
 import numpy as np
@@ -17,13 +18,14 @@ from torch import Tensor, nn
 from histoweak.cams.gradcam import Gradient, grad_cams
 from histoweak.config import build_config
 from histoweak.inference.config import InferenceConfig, Options
-from histoweak.inference.forward import classifier_maps, computing
+from histoweak.inference.forward import computing, several_maps
 from histoweak.inference.model import TissueModel
 from histoweak.nets.cam_classifier import to_finest
 from histoweak.nets.layer_classifier import LayerClassifier
 
 UInt8 = npt.NDArray[np.uint8]
 Float = npt.NDArray[np.float32]
+LayerMaps = tuple[Float, Float]
 
 
 class LayerCams(nn.Module):
@@ -85,7 +87,7 @@ def layer_maps(
     mpp: float | None = None,
     gradient: Gradient = "mean",
     **options: Unpack[Options],
-) -> tuple[Float, Float]:
+) -> LayerMaps:
     """Class maps of all layers, and those of the head, averaged over tiles and orientations.
 
     Args:
@@ -103,14 +105,24 @@ def layer_maps(
         ConfigError, ImageError: as in `TissueModel.maps`.
         TypeError: the model has no layers to ask for.
     """
+    return several_layer_maps(model, [model.at_working_scale(image, mpp)], gradient, **options)[0]
+
+
+def several_layer_maps(
+    model: TissueModel,
+    images: Sequence[UInt8],
+    gradient: Gradient = "mean",
+    **options: Unpack[Options],
+) -> list[LayerMaps]:
+    """`layer_maps` of images (H, W, 3) of one size at working scale, as in `several_maps`."""
     network = model.network
     if not isinstance(network, LayerClassifier):
         raise TypeError(f"expected a LayerClassifier, got {type(network).__name__}")
     config = build_config(InferenceConfig, options, "inference options")
-    working, n_classes = model.at_working_scale(image, mpp), len(model.classes)
-    count = len(network.config.layers) + 1
-    cams = LayerCams(network, gradient)
+    n_classes, count = len(model.classes), len(network.config.layers) + 1
+    strides, n_maps = network.config.strides, count * n_classes
     with computing(config):
-        values = classifier_maps(cams, network.config.strides, working, count * n_classes, config)
-    stacked: Float = values.cpu().numpy().reshape(count, n_classes, *values.shape[1:])
-    return stacked[:-1], stacked[-1]
+        values = several_maps(LayerCams(network, gradient), strides, images, n_maps, config)
+    size = values.shape[2:]
+    stacked: Float = values.cpu().numpy().reshape(len(images), count, n_classes, *size)
+    return [(layers[:-1], layers[-1]) for layers in stacked]

@@ -1,6 +1,6 @@
 """A trained network with all that is needed to apply it: classes, scale, white rule, origin."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Unpack
@@ -26,6 +26,7 @@ from histoweak.inference.forward import (
     maps_and_logits,
     posterior_bands,
     segmenter_bands,
+    several_maps,
     window_logits,
 )
 from histoweak.inference.gate import Form
@@ -230,6 +231,18 @@ class TissueModel:
         working, config = self.at_working_scale(image, mpp), _config(options)
         with computing(config):
             maps: Float = self._maps(working, config).cpu().numpy()
+        return maps
+
+    def several_maps(self, images: Sequence[UInt8], **options: Unpack[Options]) -> Float:
+        """`maps` of images (H, W, 3) of one size at working scale, as in `forward.several_maps`.
+
+        Returns:
+            (B, K, ceil(H / s), ceil(W / s)) float32.
+        """
+        config = _config(options)
+        with computing(config):
+            args = (self.network, self._strides(), images, len(self.classes), config)
+            maps: Float = several_maps(*args).cpu().numpy()
         return maps
 
     def activate(self, logits: Tensor, exclusive: bool | None = None) -> Tensor:

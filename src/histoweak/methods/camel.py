@@ -65,6 +65,7 @@ def build(config: Config, classes: ClassSet) -> Sequence[Stage]:
         ConfigError: `pseudo_masks.negative` is none of the classes.
     """
     runtime = config.runtime
+    starts = {"classifier": config.cmil.net}
     stages = [frames_stage(config.frames)]
     last = Round()
     if config.cascade is not None:
@@ -76,7 +77,7 @@ def build(config: Config, classes: ClassSet) -> Sequence[Stage]:
         *_round(config, config.cmil, last),
         scores_stage(config.scores, runtime),
         pseudo_mask_stage(config.pseudo_masks, config.scores.reading, classes, runtime=runtime),
-        segmenter_stage(config.segmenter, runtime, masks="pseudo-masks"),
+        segmenter_stage(config.segmenter, runtime, masks="pseudo-masks", starts=starts),
         instance_evaluation_stage(config.evaluation, runtime),
         evaluation_stage(
             config.evaluation,

@@ -49,10 +49,10 @@ def build(config: Config, classes: ClassSet) -> Sequence[Stage]:
         classifier_stage(config.classifier, runtime),
         scores_stage(config.scores, runtime),
     ]
-    scored, rungs, starts = "scores", [], ["classifier"]
+    scored, rungs = "scores", []
+    refiners = {} if config.refiner is None else {"refiner": config.refiner.net}
     if config.refiner is not None:
         scored = "refined-scores"
-        starts.append("refiner")
         stages += [
             refiner_stage(config.refiner, config.classifier.net, reading, runtime),
             refined_scores_stage(config.scores, runtime),
@@ -61,7 +61,12 @@ def build(config: Config, classes: ClassSet) -> Sequence[Stage]:
     return [
         *stages,
         pseudo_mask_stage(config.pseudo_masks, reading, classes, scored, runtime=runtime),
-        segmenter_stage(config.segmenter, runtime, masks="pseudo-masks", starts=starts),
+        segmenter_stage(
+            config.segmenter,
+            runtime,
+            masks="pseudo-masks",
+            starts={"classifier": config.classifier.net, **refiners},
+        ),
         evaluation_stage(
             config.evaluation,
             runtime,

@@ -59,7 +59,12 @@ def build(config: Config, classes: ClassSet) -> Sequence[Stage]:
         segmenters = ["segmenter"]
         stages += [
             own_masks_stage(config.student.masks, runtime),
-            segmenter_stage(config.student.segmenter, runtime, masks="pseudo-masks"),
+            segmenter_stage(
+                config.student.segmenter,
+                runtime,
+                masks="pseudo-masks",
+                starts={"classifier": config.classifier.net},
+            ),
         ]
     return [
         *stages,

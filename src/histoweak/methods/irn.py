@@ -59,6 +59,7 @@ def build(config: Config, classes: ClassSet) -> Sequence[Stage]:
             remedy="Set boundary.displacement=true, or walk.instances=false",
         )
     runtime, reading = config.runtime, config.scores.reading
+    starts = {"classifier": config.classifier.net}
     return [
         frames_stage(config.frames),
         classifier_stage(config.classifier, runtime),
@@ -67,7 +68,7 @@ def build(config: Config, classes: ClassSet) -> Sequence[Stage]:
         boundary_stage(config.boundary, runtime, classes),
         walk_stage(config.walk, runtime, classes),
         pseudo_mask_stage(config.pseudo_masks, reading, classes, scores="walk", runtime=runtime),
-        segmenter_stage(config.segmenter, runtime, masks="pseudo-masks"),
+        segmenter_stage(config.segmenter, runtime, masks="pseudo-masks", starts=starts),
         evaluation_stage(
             config.evaluation,
             runtime,

@@ -51,22 +51,31 @@ def build(config: Config, classes: ClassSet) -> Sequence[Stage]:
     """Return the stages in order.
 
     Raises:
-        ConfigError: `pseudo_masks.negative` is none of the classes, or the segmenter weighs
-            another number of layers than the classifier has.
+        ConfigError: `pseudo_masks.negative` is none of the classes, the segmenter weighs another
+            number of layers than the classifier has, or settings do not go together.
     """
     runtime, layers = config.runtime, config.classifier.net.layers
+    starts = {"classifier": config.classifier.net}
     if len(config.segmenter.mask_weights) != len(layers):
         raise ConfigError(
             f"segmenter.mask_weights = {list(config.segmenter.mask_weights)}",
             expected=f"one weight for each of the layers {', '.join(layers)}",
             remedy="Give as many weights as layers; 0 leaves a layer out",
         )
+    if config.scores.gradient != "mean" and config.classifier.net.layer_heads:
+        raise ConfigError(
+            f"scores.gradient = {config.scores.gradient!r} with classifier.net.layer_heads",
+            expected="gradient: mean; layers with heads of their own need no gradient",
+            remedy="Leave one of the two out",
+        )
+    if config.segmenter.loss == "fifth-logit":
+        _require_one_white(config)
     return [
         frames_stage(config.frames),
         classifier_stage(config.classifier, runtime, AttentiveLook(config.classifier)),
         scores_stage(config.scores, runtime),
         pseudo_mask_stage(config.pseudo_masks, config.scores.reading, classes, runtime=runtime),
-        segmenter_stage(config.segmenter, runtime, masks="pseudo-masks"),
+        segmenter_stage(config.segmenter, runtime, masks="pseudo-masks", starts=starts),
         evaluation_stage(
             config.evaluation,
             runtime,
@@ -77,3 +86,24 @@ def build(config: Config, classes: ClassSet) -> Sequence[Stage]:
             rungs=layer_rungs(config.scores, layers),
         ),
     ]
+
+
+def _require_one_white(config: Config) -> None:
+    """Refuse what lets the masks of a frame ignore different pixels, or the loss leaves out.
+
+    Raises:
+        ConfigError: a pixel that one layer alone ignores would cost a hundred.
+    """
+    own = {
+        "scores.reading": (config.scores.reading, "joint"),
+        "pseudo_masks.threshold": (config.pseudo_masks.threshold, 0),
+        "pseudo_masks.min_area": (config.pseudo_masks.min_area, 0),
+        "segmenter.bootstrap": (config.segmenter.bootstrap, 0),
+    }
+    for name, (value, needed) in own.items():
+        if value != needed:
+            raise ConfigError(
+                f"segmenter.loss = 'fifth-logit' with {name} = {value!r}",
+                expected=f"{name}: {needed}; that loss needs layers that ignore the same pixels",
+                remedy=f"Set {name}={needed}, or segmenter.loss=ignore",
+            )

@@ -27,7 +27,7 @@ def build(config: Config, classes: ClassSet) -> Sequence[Stage]:
     """Return the stages in order."""
     return [
         frames_stage(config.frames, with_masks=True),
-        segmenter_stage(config.segmenter, config.runtime, masks="frames-with-masks", starts=()),
+        segmenter_stage(config.segmenter, config.runtime, masks="frames-with-masks", starts={}),
         evaluation_stage(
             config.evaluation,
             config.runtime,

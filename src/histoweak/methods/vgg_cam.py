@@ -49,12 +49,13 @@ def build(config: Config, classes: ClassSet) -> Sequence[Stage]:
         ConfigError: `pseudo_masks.negative` is none of the classes.
     """
     runtime = config.runtime
+    starts = {"classifier": config.classifier.net}
     stages = [
         frames_stage(config.frames),
         classifier_stage(config.classifier, runtime),
         scores_stage(config.scores, runtime),
         pseudo_mask_stage(config.pseudo_masks, config.scores.reading, classes, runtime=runtime),
-        segmenter_stage(config.segmenter, runtime, masks="pseudo-masks"),
+        segmenter_stage(config.segmenter, runtime, masks="pseudo-masks", starts=starts),
     ]
     final = "segmenter"
     if config.self_training is not None:
@@ -62,7 +63,9 @@ def build(config: Config, classes: ClassSet) -> Sequence[Stage]:
         round_two = config.self_training
         stages += [
             teacher_stage(round_two.teacher, runtime),
-            segmenter_stage(round_two.segmenter, runtime, masks="teacher-masks", name=final),
+            segmenter_stage(
+                round_two.segmenter, runtime, masks="teacher-masks", name=final, starts=starts
+            ),
         ]
     names = [s.name for s in stages if s.name.startswith("segmenter")]
     return [

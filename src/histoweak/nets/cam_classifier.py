@@ -45,6 +45,11 @@ class ClassifierNetConfig(MapsNetConfig):
     fixed_norm: bool = False
     bias: bool = True
 
+    @property
+    def freezes(self) -> bool:
+        """Whether training leaves convolutions of the encoder as they start."""
+        return self.frozen is not None
+
 
 class CamClassifier(nn.Module):
     """Encoder, 1x1 class head, and class maps in place of pooled scores.

@@ -32,6 +32,11 @@ class MapsNetConfig(NetConfig):
 
     strides: tuple[int, ...] = Field((16,), min_length=1)
 
+    @property
+    def freezes(self) -> bool:
+        """Whether training leaves convolutions of the encoder as they start."""
+        return False
+
     @field_validator("strides")
     @classmethod
     def _ascending(cls, strides: tuple[int, ...]) -> tuple[int, ...]:

@@ -54,6 +54,11 @@ class LayerNetConfig(MapsNetConfig):
     layer_heads: bool = False
 
     @property
+    def freezes(self) -> bool:
+        """Whether training leaves convolutions of the encoder as they start."""
+        return self.frozen == "norm-and-stem"
+
+    @property
     def layers(self) -> tuple[str, ...]:
         """Names of the layers, shallow to deep."""
         if self.encoder == "resnet38d":

@@ -1,7 +1,8 @@
 """Segmentation networks of segmentation-models-pytorch behind one configuration."""
 
+import inspect
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import segmentation_models_pytorch as smp
 import torch.nn.functional as F
@@ -14,6 +15,8 @@ from histoweak.nets.encoders import HEAD_PREFIXES, load_cut
 from histoweak.nets.normalise import Normalise
 from histoweak.nets.weights import load_into
 
+Rate = Annotated[int, Field(ge=1)]
+
 
 class SegmenterNetConfig(NetConfig):
     """The segmentation network.
@@ -21,14 +24,19 @@ class SegmenterNetConfig(NetConfig):
     `architecture` is any of segmentation-models-pytorch; `encoder` any of its encoders, or a timm
     one as `tu-NAME`. `weights` is null (from scratch), a name that the library knows for the
     encoder, such as `imagenet`, which needs a network connection or a filled cache, or a local
-    safetensors file of the encoder with the names that torchvision or timm give it. `normalise`
-    shifts and scales colours by the statistics of ImageNet.
+    safetensors file of the encoder with the names that torchvision or timm give it.
+    `atrous_rates` are the dilations of the three 3x3 convolutions of DeepLab's pyramid, which with
+    `separable` are split into one per channel and one across channels; null for either, as for
+    `output_stride` and `decoder_channels`, is the library's own. `normalise` shifts and scales
+    colours by the statistics of ImageNet.
     """
 
     architecture: str = "DeepLabV3Plus"
     encoder: str = "resnet18"
     output_stride: int | None = Field(None, ge=8, le=32)
     decoder_channels: int | None = Field(None, ge=8)
+    atrous_rates: tuple[Rate, Rate, Rate] | None = None
+    separable: bool | None = None
     normalise: bool = True
 
 
@@ -94,13 +102,21 @@ def _needs_32(config: SegmenterNetConfig) -> bool:
     return not config.architecture.lower().startswith("deeplab")
 
 
+def _options(config: SegmenterNetConfig) -> dict[str, Any]:
+    """What the settings ask of the library beyond its own choices, by its names."""
+    asked = {
+        "encoder_output_stride": config.output_stride,
+        "decoder_channels": config.decoder_channels,
+        "decoder_atrous_rates": config.atrous_rates,
+        "decoder_aspp_separable": config.separable,
+    }
+    return {name: value for name, value in asked.items() if value is not None}
+
+
 def _create(config: SegmenterNetConfig, n_classes: int) -> nn.Module:
-    options: dict[str, Any] = {}
-    if config.output_stride is not None:
-        options["encoder_output_stride"] = config.output_stride
-    if config.decoder_channels is not None:
-        options["decoder_channels"] = config.decoder_channels
+    options = _options(config)
     try:
+        _require_known(config.architecture, options)
         network: nn.Module = smp.create_model(
             config.architecture,
             encoder_name=config.encoder,
@@ -120,3 +136,18 @@ def _create(config: SegmenterNetConfig, n_classes: int) -> nn.Module:
             remedy="For example architecture=DeepLabV3Plus, encoder=resnet18",
         ) from error
     return network
+
+
+def _require_known(architecture: str, options: dict[str, Any]) -> None:
+    """Refuse options that an architecture lacks.
+
+    The library would hand them on to the encoder, and some encoders take any without a word.
+
+    Raises:
+        KeyError: no such architecture.
+        ValueError: it does not know an option.
+    """
+    known = inspect.signature(smp.MODEL_ARCHITECTURES_MAPPING[architecture.lower()]).parameters
+    unknown = sorted(options.keys() - known.keys())
+    if unknown:
+        raise ValueError(f"it knows no {', '.join(unknown)}")

@@ -1,10 +1,26 @@
 """Let a segmenter begin with what a classifier's encoder has learned."""
 
+import torch
 from torch import Tensor, nn
 
 from histoweak.errors import ConfigError
+from histoweak.nets.config import NetConfig
 from histoweak.nets.encoders import flat_names
-from histoweak.nets.segmenters import Segmenter
+from histoweak.nets.kinds import build_network
+from histoweak.nets.segmenters import Segmenter, SegmenterNetConfig
+
+
+def require_same_encoder(segmenter: SegmenterNetConfig, classifier: NetConfig) -> None:
+    """Refuse a segmenter that `take_encoder` would refuse, before anything is trained.
+
+    Raises:
+        ConfigError: the encoders differ in a stage that both have, or settings are wrong.
+    """
+    without = {"weights": None}
+    with torch.device("meta"):  # shapes and names, no numbers
+        ours = Segmenter(segmenter.model_copy(update=without), 2)
+        theirs = build_network(classifier.model_copy(update=without), 2)
+    take_encoder(ours, theirs)
 
 
 def take_encoder(segmenter: Segmenter, classifier: nn.Module) -> None:

@@ -55,7 +55,7 @@ def layered_loss(
 WHITE_LOGIT = 100.0
 
 
-def fifth_logit_loss(logits: Tensor, masks: Tensor, weights: Sequence[float]) -> Tensor:
+def fifth_logit_loss(logits: Tensor, masks: Tensor, weights: Sequence[float], batch: int) -> Tensor:
     """The same as the released code of Han et al. has it, with one logit more than classes.
 
     That logit is 100 where the last mask is white, which makes the loss there nearly 0, and 0
@@ -66,10 +66,12 @@ def fifth_logit_loss(logits: Tensor, masks: Tensor, weights: Sequence[float]) ->
         logits: (B, K, H, W).
         masks: (B, M, H, W) uint8 class index, 255 = white; the last is that of the deepest layer.
         weights: of the M masks.
+        batch: images of the step in all processes, of which the logits are a part: gradients are
+            averaged over processes, so that the size of the part would let them grow.
     """
     white = masks == IGNORE_INDEX
     extended = torch.cat([logits, white[:, -1:].to(logits) * WHITE_LOGIT], dim=1)
     logs = F.log_softmax(extended, dim=1)
     target = masks.long().masked_fill(white, logits.shape[1])
     means = -logs.gather(1, target).mean(dim=(0, 2, 3))
-    return (means * means.new_tensor(weights)).sum() / len(logits)
+    return (means * means.new_tensor(weights)).sum() / batch

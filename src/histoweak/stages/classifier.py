@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from histoweak.config import StrictConfig
 from histoweak.data.crops import AugmentConfig, Batch, CropDataset
 from histoweak.data.frames import FrameStore
+from histoweak.errors import ConfigError
 from histoweak.inference.look import look
 from histoweak.inference.model import TissueModel
 from histoweak.nets.cam_classifier import ClassifierNetConfig
@@ -96,11 +97,23 @@ def classifier_stage(
 ) -> Stage:
     """Make the stage; its artefact holds `model/` and `classification.json`.
 
+    The latter has the figures of patch labels: of the validation split, or of the test split where
+    that has no labels. Nothing is chosen by them.
+
     Args:
         config: its settings.
         runtime: device and processes.
         looks: how training asks the network; follows from `config` alone.
+
+    Raises:
+        ConfigError: part of the encoder is to stay as it starts, which is random.
     """
+    if config.net.freezes and config.net.weights is None:
+        raise ConfigError(
+            "classifier.net.frozen without classifier.net.weights",
+            expected="weights that are worth keeping: training leaves a part of them as it starts",
+            remedy="Give classifier.net.weights, or leave classifier.net.frozen out",
+        )
     run = partial(_run, config, runtime, looks)
     files = config.net.files
     return Stage("classifier", config, ("frames",), run, distributed=True, files=files)

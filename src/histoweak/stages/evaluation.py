@@ -35,6 +35,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from pydantic import Field, SerializeAsAny
 
 from histoweak.config import StrictConfig
@@ -45,6 +46,7 @@ from histoweak.errors import ConfigError, ManifestError
 from histoweak.export.png import write_index_png
 from histoweak.inference.config import Options, views
 from histoweak.inference.evaluate import read_pair
+from histoweak.inference.gate import present_classes
 from histoweak.inference.model import TissueModel, load_model
 from histoweak.inference.readahead import read_ahead
 from histoweak.metrics.confusion import ConfusionMatrix
@@ -140,8 +142,14 @@ def evaluation_stage(
         rungs: what the method adds between the classifier's rungs and the segmenters.
 
     Raises:
-        ConfigError: a gate that needs a classifier, and none.
+        ConfigError: a gate that needs a classifier, and none; or the form of a gate, and none.
     """
+    if config.gate == "none" and config.gate_form != "exclude":
+        raise ConfigError(
+            f"evaluation.gate_form = {config.gate_form!r} with evaluation.gate = 'none'",
+            expected="gate: predicted, for a gate to have a form",
+            remedy="Leave evaluation.gate_form out, or set evaluation.gate=predicted",
+        )
     if config.gate == "predicted" and cam is None:
         raise ConfigError(
             "evaluation.gate = 'predicted', but the method has no classifier",
@@ -249,7 +257,8 @@ def _segmenter(model: TissueModel, config: EvaluationConfig) -> Predict:
     def predict(image: UInt8, mpp: float | None, view: View | None) -> UInt8:
         present = None
         if config.gate == "predicted":
-            present = _seen(view).probs >= config.gate_threshold
+            found = torch.from_numpy(_seen(view).probs)
+            present = present_classes(found, config.gate_threshold).numpy()
         options = Options(
             tta=config.tta, tile=config.tile, overlap=config.overlap, scales=config.scales
         )

@@ -23,7 +23,7 @@ class EvaluationConfig(StrictConfig):
     Insertion and deletion are tried on `faithfulness` images, drawn with the seed.
 
     With `gate` on `predicted`, segmenters may only say what the classifier of the run finds in
-    the image as a whole with a probability of `gate_threshold`; where it finds nothing, all.
+    the image as a whole with a probability above `gate_threshold`; where it finds nothing, all.
     `gate_form` is `exclude`, or `multiply`: logits of other classes are set to 0, as some released
     code does, so that they win where all others are negative.
     """
@@ -50,4 +50,4 @@ class EvaluationConfig(StrictConfig):
         if self.gate == "none":
             return "none"
         times = ", logits times 0 or 1" if self.gate_form == "multiply" else ""
-        return f"predicted >= {self.gate_threshold:g}{times}"
+        return f"predicted > {self.gate_threshold:g}{times}"

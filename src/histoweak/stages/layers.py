@@ -91,7 +91,9 @@ class _Layers:
     def make(self, index: int, folders: Mapping[str, Path], device: str) -> Predict:
         """Return how the layer at an index labels an image: by its strongest class."""
         folder = folders["classifier"] / "model"
-        model = self.models.setdefault(folder, load_model(folder, device=device))
+        if folder not in self.models:
+            self.models[folder] = load_model(folder, device=device)
+        model = self.models[folder]
 
         def predict(image: UInt8, mpp: float | None, view: View | None) -> UInt8:
             layers = self._look(model, image, mpp)

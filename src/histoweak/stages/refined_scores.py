@@ -17,6 +17,7 @@ from histoweak.stages.evaluation import Predict, RungMaker
 from histoweak.stages.scores import (
     Reading,
     ScoresConfig,
+    frame_maps,
     score_file,
     shown_views,
     steady_maps,
@@ -41,9 +42,9 @@ def refined_scores_stage(config: ScoresConfig, runtime: RuntimeConfig) -> Stage:
 def _run(config: ScoresConfig, runtime: RuntimeConfig, context: StageContext) -> None:
     store = FrameStore(context.inputs["frames"])
     model = load_model(context.inputs["refiner"] / "model", device=runtime.torch_device())
-    frames = context.progress.track(range(len(store)), len(store), "refining scores")
-    for index in frames:
-        maps = steady_maps(model, store.image(index), None, config, config.tile)
+    found = frame_maps(model, store, config)
+    frames = context.progress.track(enumerate(found), len(store), "refining scores")
+    for index, (_, maps) in frames:
         write_scores(context.out / score_file(index), regressed_scores(maps, config.reading))
     shutil.copyfile(context.inputs["scores"] / "patch_probs.csv", context.out / "patch_probs.csv")
     (context.out / "scores.json").write_text(json.dumps({"stride": model.stride}))

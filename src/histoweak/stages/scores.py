@@ -2,7 +2,9 @@
 
 import csv
 import json
+from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
@@ -16,8 +18,8 @@ from histoweak.cams.cam import joint_scores, min_max_scores, peak_scores, poster
 from histoweak.cams.gradcam import Gradient
 from histoweak.config import StrictConfig
 from histoweak.data.frames import Frame, FrameStore
-from histoweak.inference.config import views
-from histoweak.inference.layers import layer_maps
+from histoweak.inference.config import InferenceConfig, Options, views
+from histoweak.inference.layers import several_layer_maps
 from histoweak.inference.model import TissueModel, load_model
 from histoweak.inference.multiscale import ScalesConfig, scaled_maps
 from histoweak.inference.tta import Tta
@@ -74,9 +76,9 @@ def _run(config: ScoresConfig, runtime: RuntimeConfig, context: StageContext) ->
     store = FrameStore(context.inputs["frames"])
     model = load_model(context.inputs["classifier"] / "model", device=runtime.torch_device())
     rows: list[list[str | int | float]] = []
-    frames = context.progress.track(enumerate(store.frames), len(store), "scoring pixels")
-    for index, frame in frames:
-        layers, maps = maps_of(model, store.image(index), config)
+    found = zip(store.frames, frame_maps(model, store, config), strict=True)
+    frames = context.progress.track(enumerate(found), len(store), "scoring pixels")
+    for index, (frame, (layers, maps)) in frames:
         scores = np.concatenate([to_scores(layer, config.reading) for layer in layers])
         write_scores(context.out / score_file(index), scores)
         for window, probs in enumerate(window_probs(model, maps, frame, store.image(index))):
@@ -88,12 +90,32 @@ def _run(config: ScoresConfig, runtime: RuntimeConfig, context: StageContext) ->
         writer.writerows(rows)
 
 
-def maps_of(model: TissueModel, image: npt.NDArray[np.uint8], config: ScoresConfig) -> Maps:
-    """Class maps of the layers (M,K,h,w), shallow to deep, and those of the head (K,h,w)."""
+def frame_maps(model: TissueModel, store: FrameStore, config: ScoresConfig) -> Iterator[Maps]:
+    """Class maps of every frame, in order; successive frames of one size share a pass.
+
+    Yields:
+        Those of the layers (M, K, h, w), shallow to deep, and those of the head (K, h, w).
+    """
+    passes = InferenceConfig(tta=config.tta, tile=config.tile)
+    sizes = [(frame.height, frame.width) for frame in store.frames]
+    for size, alike in groupby(range(len(store)), lambda index: sizes[index]):
+        indices, most = list(alike), passes.at_once(*size)
+        for first in range(0, len(indices), most):
+            images = [store.image(index) for index in indices[first : first + most]]
+            yield from maps_of(model, images, config)
+
+
+def maps_of(
+    model: TissueModel, images: Sequence[npt.NDArray[np.uint8]], config: ScoresConfig
+) -> list[Maps]:
+    """Class maps of images (H, W, 3) of one size, as `frame_maps` yields them."""
+    options = Options(tta=config.tta, tile=config.tile)
     if isinstance(config, LayerScoresConfig):
-        return layer_maps(model, image, None, config.gradient, tta=config.tta, tile=config.tile)
-    maps = steady_maps(model, image, None, config, config.tile)
-    return maps[None], maps
+        return several_layer_maps(model, images, config.gradient, **options)
+    if config.scales is None:
+        return [(maps[None], maps) for maps in model.several_maps(images, **options)]
+    scaled = (steady_maps(model, image, None, config, config.tile) for image in images)
+    return [(maps[None], maps) for maps in scaled]
 
 
 def steady_maps(

@@ -1,6 +1,7 @@
 """Stage `segmenter`: train a segmentation network on masks of the training frames."""
 
-from collections.abc import Collection, Sequence
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -21,8 +22,9 @@ from histoweak.inference.gate import Gate
 from histoweak.inference.gating import GateRule
 from histoweak.inference.model import TissueModel, load_model
 from histoweak.metrics.scores import miou_present
+from histoweak.nets.config import NetConfig
 from histoweak.nets.segmenters import Segmenter, SegmenterNetConfig
-from histoweak.nets.warm_start import take_encoder
+from histoweak.nets.warm_start import require_same_encoder, take_encoder
 from histoweak.objectives.segmentation import fifth_logit_loss, layered_loss, pixel_loss
 from histoweak.pipeline import Stage, StageContext, is_leader
 from histoweak.refine.white import WhiteConfig
@@ -84,7 +86,7 @@ def segmenter_stage(
     *,
     masks: str,
     name: str = "segmenter",
-    starts: Collection[str] = ("classifier",),
+    starts: Mapping[str, NetConfig],
 ) -> Stage:
     """Make the stage; its artefact holds `model/`.
 
@@ -94,10 +96,11 @@ def segmenter_stage(
         masks: the stage whose artefact holds one PNG per frame, or `frames-with-masks`, whose
             frames carry the true masks.
         name: name of the stage.
-        starts: the stages of the method whose network it may begin with.
+        starts: the stages of the method whose network it may begin with, and their networks.
 
     Raises:
-        ConfigError: it is to start from a network that the method does not train.
+        ConfigError: it is to start from a network that the method does not train, or that has
+            another encoder.
     """
     supervised = masks == "frames-with-masks"
     inputs = (masks,) if supervised else ("frames", masks)
@@ -108,6 +111,7 @@ def segmenter_stage(
                 expected=f"one of {['weights', *starts]}",
                 remedy="Choose one of them",
             )
+        require_same_encoder(config.net, starts[config.start])
         inputs = (*inputs, config.start)
     run = partial(_run, config, runtime, masks)
     return Stage(name, config, inputs, run, distributed=True, files=config.net.files)
@@ -171,27 +175,44 @@ def mask_loss(config: SegmenterConfig, logits: Tensor, masks: Tensor) -> Tensor:
         return pixel_loss(logits, masks, config.bootstrap)
     weights = tuple(config.layers().values())
     if config.loss == "fifth-logit":
-        return fifth_logit_loss(logits, masks, weights)
+        return fifth_logit_loss(logits, masks, weights, config.fit.batch)
     return layered_loss(logits, masks, weights, config.bootstrap)
 
 
+KEPT_BYTES = 1 << 28
+"""Bytes of masks that a process keeps: each loader process has its own."""
+
+
 class PngMasks:
-    """Reads the masks that a stage wrote, one PNG per frame and layer, and keeps them.
+    """Reads the masks that a stage wrote, one PNG per frame and layer, and keeps the latest.
 
     Args:
         folder: artefact of the stage.
         layers: which layers to stack, as `mask_file` counts them; None for the deepest alone.
+        kept_bytes: of the masks that were asked for last, how many stay in memory.
     """
 
-    def __init__(self, folder: Path, layers: Sequence[int | None] | None = None) -> None:
-        self.folder, self.layers = folder, layers
-        self._kept: dict[int, npt.NDArray[np.uint8]] = {}
+    def __init__(
+        self,
+        folder: Path,
+        layers: Sequence[int | None] | None = None,
+        kept_bytes: int = KEPT_BYTES,
+    ) -> None:
+        self.folder, self.layers, self.kept_bytes = folder, layers, kept_bytes
+        self._kept: OrderedDict[int, npt.NDArray[np.uint8]] = OrderedDict()
+        self._bytes = 0
 
     def __call__(self, index: int) -> npt.NDArray[np.uint8]:
         """Mask of the frame at an index: (H, W) uint8, or (M, H, W) for given layers."""
-        if index not in self._kept:
-            self._kept[index] = self._read(index)
-        return self._kept[index]
+        if index in self._kept:
+            self._kept.move_to_end(index)
+            return self._kept[index]
+        mask = self._kept[index] = self._read(index)
+        self._bytes += mask.nbytes
+        while self._bytes > self.kept_bytes:
+            _, oldest = self._kept.popitem(last=False)
+            self._bytes -= oldest.nbytes
+        return mask
 
     def _read(self, index: int) -> npt.NDArray[np.uint8]:
         if self.layers is None:
