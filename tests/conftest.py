@@ -67,7 +67,7 @@ TINY: dict[str, dict[str, Any]] = {
     },
     "hisynseg": {
         "synthesis": {"side": 32},
-        "authenticity": {"net": {"width": 0.1}, "fit": FIT, "crop": 64, "judged": 4},
+        "authenticity": {"net": {"width": 0.1}, "fit": FIT, "judged": 4},
         "segmenter": {**SEGMENTER, "fit": {**FIT, "batch": 2}},
         "evaluation": EVALUATION,
     },

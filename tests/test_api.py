@@ -70,6 +70,23 @@ def test_settings_win_over_the_recipe_layer_by_layer() -> None:
     assert changed == plain
 
 
+@pytest.mark.parametrize(
+    "model", [*(find_method(m).load().Config for m in METHODS), PretrainingConfig]
+)
+def test_one_nested_key_leaves_all_others_at_the_defaults(model) -> None:
+    whole = model()
+    for path, value in paths(whole.model_dump()).items():
+        for key in reversed(path):
+            value = {key: value}
+        assert model.model_validate(value) == whole, path
+
+
+def test_a_key_of_a_section_with_defaults_of_its_own_changes_nothing_else() -> None:
+    config = configure("hisynseg", settings=[{"authenticity": {"fit": {"steps": 7}}}])
+    fit = config.model_dump()["authenticity"]["fit"]
+    assert (fit["steps"], fit["batch"], fit["optim"]["schedule"]) == (7, 32, "constant")
+
+
 def test_optional_parts_are_set_by_what_they_hold() -> None:
     config = configure("vgg-cam", settings=[{"self_training": {"teacher": {"threshold": 0.8}}}])
     assert config.model_dump()["self_training"]["teacher"]["threshold"] == 0.8

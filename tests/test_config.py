@@ -27,6 +27,7 @@ class Top(StrictConfig):
     named: dict[str, Optim] = {}  # noqa: RUF012 (pydantic copies defaults)
     noted: Annotated[Optim, Field(description="noted")] = Optim()
     either: Optim | Other = Optim()
+    fast: Optim | None = Optim(learning_rate=5.0, momentum=0.5)
     low: int = 0
     high: int = 1
 
@@ -35,6 +36,10 @@ class Top(StrictConfig):
         if self.low > self.high:
             raise ValueError("low lies above high")
         return self
+
+
+class Above(StrictConfig):
+    top: Top = Top(fast=Optim(learning_rate=7.0), either=Optim(momentum=0.3), low=-1)
 
 
 def refusal(values, model=Top) -> str:
@@ -73,6 +78,31 @@ def test_an_unknown_key_like_no_other_lists_those_that_are_known_there() -> None
     # A union: all that any of its choices knows.
     message = refusal({"either": {"xyzzy": 1}})
     assert "learning_rate" in message and "weight" in message
+
+
+@pytest.mark.parametrize(
+    ("values", "rate", "momentum"),
+    [
+        ({}, 7.0, 0.9),
+        ({"high": 3}, 7.0, 0.9),
+        ({"fast": {"momentum": 0.1}}, 7.0, 0.1),
+        ({"fast": {"learning_rate": 1}}, 1.0, 0.9),
+        ({"fast": {}}, 7.0, 0.9),
+    ],
+)
+def test_a_nested_key_leaves_its_siblings_at_the_defaults_of_the_whole(
+    values, rate, momentum
+) -> None:
+    built = build_config(Above, {"top": values}, "x").top
+    assert built.fast == Optim(learning_rate=rate, momentum=momentum) and built.low == -1
+
+
+def test_null_takes_a_section_out_and_one_that_is_null_starts_from_its_class() -> None:
+    built = build_config(Top, {"fast": None, "second": {"momentum": 0.2}}, "x")
+    assert built.fast is None and built.second == Optim(learning_rate=0.1, momentum=0.2)
+    # A mapping for a union may mean another choice than the default.
+    other = build_config(Above, {"top": {"either": {"kind": "other"}}}, "x")
+    assert other.top.either == Other()
 
 
 def test_a_bad_value_names_place_value_and_reason() -> None:

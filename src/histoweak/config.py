@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from histoweak.errors import ConfigError
 
@@ -20,9 +21,39 @@ _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 100, 100
 
 
 class StrictConfig(BaseModel):
-    """Base of every configuration: frozen, and an unknown key is an error."""
+    """Base of every configuration: frozen, and an unknown key is an error.
+
+    A mapping given for a nested section changes the keys that it names and leaves the others at
+    what this configuration, not the class of the section, has by default.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_siblings(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        fields = cls.model_fields
+        return {
+            key: _laid_over(fields[key], fields[key].default, value) if key in fields else value
+            for key, value in values.items()
+        }
+
+
+def _laid_over(field: FieldInfo, default: Any, value: Any) -> Any:
+    """A mapping with the keys of a default section that it does not name; others as they are."""
+    if not isinstance(default, BaseModel) or not isinstance(value, Mapping):
+        return value
+    # Of a union, the mapping may mean another choice, which knows none of these keys.
+    if len(set(_models_in(field.annotation))) > 1:
+        return value
+    fields, kept = type(default).model_fields, dict(default)
+    named = {
+        key: _laid_over(fields[key], kept[key], inner) if key in fields else inner
+        for key, inner in value.items()
+    }
+    return kept | named
 
 
 ConfigT = TypeVar("ConfigT", bound=StrictConfig)

@@ -47,6 +47,26 @@ def test_files_are_a_data_set_whose_labels_follow_from_the_masks(table, tmp_path
     assert Image.open(out / "contact-sheet.png").size == (7 * 48, 2 * 48)
 
 
+def test_white_that_is_a_class_has_its_index_and_mixed_patches_are_not_decoded(
+    table, tmp_path
+) -> None:
+    manifest = Manifest.read(table)
+    for record in manifest.records:
+        if sum(record.labels) > 1:
+            record.image.write_bytes(b"no image")
+        elif record.labels == (0, 1):
+            Image.new("RGB", (32, 32), (250,) * 3).save(record.image)
+    (tmp_path / "classes.json").unlink()
+    Manifest(ClassSet(("dark", "glass"), white="glass"), manifest.records).write(table)
+    words = ("--number", 6, "--set", "white.gray=220", "--set", "white.min_pixels=1")
+    plain = ("--set", "mosaic.feather=0", "--set", "bezier.feather=0")
+    ended = program.run("synth", table, "--out", tmp_path / "out", *words, *plain)
+    assert ended.code == 0, ended
+    masks = [np.asarray(Image.open(p)) for p in sorted((tmp_path / "out/masks").glob("*.png"))]
+    assert len(masks) == 6 and {k for mask in masks for k in np.unique(mask)} == {0, 1}
+    assert 0.3 < np.mean([mask == 1 for mask in masks]) < 0.7
+
+
 def test_the_same_seed_gives_the_same_files(table, tmp_path) -> None:
     digests = []
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
@@ -69,3 +89,7 @@ def test_what_cannot_be_made_is_said(table, tmp_path) -> None:
     lone.write(tmp_path / "lone.csv")
     ended = program.run("synth", tmp_path / "lone.csv", "--out", tmp_path / "b")
     assert ended.code == 4 and "'bright' alone" in ended.error
+    mixed = Manifest(CLASSES, tuple(r for r in manifest.records if r.labels == (1, 1)))
+    mixed.write(tmp_path / "mixed.csv")
+    ended = program.run("synth", tmp_path / "mixed.csv", "--out", tmp_path / "c")
+    assert ended.code == 4 and "one class alone" in ended.error

@@ -158,6 +158,27 @@ def test_a_second_round_may_go_on_with_the_first_network(phantom: Path, tmp_path
         torch.testing.assert_close(weight, before[name])
 
 
+def test_the_filter_learns_from_images_of_the_size_that_it_judges(phantom: Path) -> None:
+    made = stages("default", phantom, {"segmenter": {"crop": 96, "filter": {"threshold": 0.7}}})
+    for kind in ("mosaic", "bezier"):
+        setting = made[f"authenticity-{kind}"].config
+        assert (setting.size, setting.threshold) == (96, 0.7)
+    with pytest.raises(ConfigError, match=r"crop=64 .*expected 224"):
+        stages("default", phantom, {"round_two": {"segmenter": {"crop": 64}}})
+    unfiltered = {"authenticity": None, "round_two": {"segmenter": {"crop": 64}}}
+    assert "segmenter-2" in stages("default", phantom, unfiltered)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [([[1, 1]], "of another class"), ([[0, 4]], r"\(0, 4\).*4 classes"), ([[-1, 0]], "greater")],
+)
+def test_pairs_of_classes_are_checked_before_anything_runs(phantom: Path, pairs, message) -> None:
+    blobs = {"bezier": {"pairs": [[0, 3], *pairs]}}
+    with pytest.raises(ConfigError, match=message):
+        stages("default", phantom, {"synthesis": blobs})
+
+
 def test_a_second_round_cannot_go_on_with_another_network(phantom: Path) -> None:
     second = {"start": "segmenter", "segmenter": {"net": {"decoder_channels": 64}}}
     with pytest.raises(ConfigError, match=r"differs in \['decoder_channels'\]"):

@@ -6,18 +6,22 @@ import pytest
 import torch
 
 from histoweak.classes import ClassSet
+from histoweak.data.frames import FrameStore
 from histoweak.data.manifest import Manifest
 from histoweak.errors import ManifestError
 from histoweak.pipeline import StageContext
 from histoweak.progress import Progress
 from histoweak.stages.authenticity import (
     AuthenticityConfig,
+    AuthenticitySetting,
+    Trial,
     authenticity_stage,
     load_discriminator,
 )
-from histoweak.synthesis.authenticity import DiscriminatorConfig, p_real
-from histoweak.synthesis.config import SynthesisConfig
-from histoweak.training.config import FitConfig, RuntimeConfig
+from histoweak.synthesis.authenticity import Discriminator, DiscriminatorConfig, p_real
+from histoweak.synthesis.bezier import bezier
+from histoweak.synthesis.config import BezierConfig, MosaicConfig, SynthesisConfig
+from histoweak.training.config import FitConfig, OptimConfig, RuntimeConfig
 from tests.data.test_crops import frame, write_store
 
 CLASSES = ClassSet(("smooth", "rough"))
@@ -44,9 +48,8 @@ def frames(tmp_path: Path) -> Path:
 
 def train(out: Path, frames: Path, kind="mosaic", config=BRIEF) -> Path:
     out.mkdir(exist_ok=True)
-    stage = authenticity_stage(
-        config, SynthesisConfig(), RuntimeConfig(accelerator="cpu", devices=1), kind
-    )
+    runtime = RuntimeConfig(accelerator="cpu", devices=1)
+    stage = authenticity_stage(config, SynthesisConfig(), runtime, kind, size=32, threshold=0.5)
     context = StageContext(
         out=out,
         inputs={"frames": frames},
@@ -62,7 +65,7 @@ def test_it_learns_what_is_real_and_says_how_well(tmp_path, frames) -> None:
     config = AuthenticityConfig(net=NET, fit=FitConfig(steps=30, batch=8), judged=32)
     out = train(tmp_path / "out", frames, config=config)
     figures = json.loads((out / "authenticity.json").read_text())
-    assert figures["kind"] == "mosaic" and figures["crop"] == 32
+    assert figures["kind"] == "mosaic" and figures["size"] == 32
     assert figures["accuracy"] > 0.9
     assert figures["accuracy"] == pytest.approx(
         (figures["recognised"] + 1 - figures["acceptance"]) / 2
@@ -93,12 +96,81 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path, frames, monkey
     assert (whole / "authenticity.json").read_text() == (cut / "authenticity.json").read_text()
 
 
-def test_the_best_chunk_is_kept_on_request(tmp_path, frames) -> None:
-    config = BRIEF.model_copy(update={"keep_best": True})
-    train(tmp_path / "out", frames, config=config)
-    best = json.loads((tmp_path / "out" / "authenticity.json").read_text())["accuracy"]
-    last = json.loads((train(tmp_path / "last", frames) / "authenticity.json").read_text())
-    assert best >= last["accuracy"]
+@pytest.mark.parametrize("keep", [True, False])
+def test_the_best_chunk_is_kept_on_request(tmp_path, frames, monkeypatch, keep) -> None:
+    """The first chunk is given out as the best of two: its weights are those of half a training."""
+
+    def weights(name: str, steps: int, keep: bool) -> bytes:
+        fit = FitConfig(steps=steps, batch=4, chunk=3, optim=OptimConfig(schedule="constant"))
+        config = BRIEF.model_copy(update={"fit": fit, "keep_best": keep})
+        folder = train(tmp_path / name, frames, config=config)
+        return (folder / "discriminator.safetensors").read_bytes()
+
+    half, whole = weights("half", 3, False), weights("whole", 6, False)
+    scores = iter([0.9, 0.6, 0.7, 0.7])
+    monkeypatch.setattr(Trial, "judge", lambda self, network: {"accuracy": next(scores)})
+    assert weights("out", 6, keep) == (half if keep else whole) and half != whole
+
+
+def trial(frames: Path, kind="mosaic", threshold: float = 0.5, turns: bool = True) -> Trial:
+    made = SynthesisConfig(mosaic=MosaicConfig(turns=turns), bezier=BezierConfig(turns=turns))
+    setting = AuthenticitySetting(
+        authenticity=BRIEF, synthesis=made, kind=kind, size=32, threshold=threshold
+    )
+    return Trial(setting, FrameStore(frames), CLASSES, 1, frames)
+
+
+def test_it_is_judged_on_patients_it_has_not_seen(frames) -> None:
+    whole = trial(frames)
+    assert len(whole.judges) == 1 and whole.unseen == {"real": True, "synthetic": True}
+    assert set(whole.held.patients) == whole.judges
+    assert set(whole.seen.patients) == {f"p{i}" for i in range(5)} - whole.judges
+    shown = [
+        {whole.store.frames[i].patient for group in whole.real(held).groups for i, _ in group}
+        for held in (True, False)
+    ]
+    assert shown == [set(whole.judges), set(whole.seen.patients)]
+
+
+def test_it_says_where_patients_that_judge_lack_a_class(frames) -> None:
+    (judge,) = trial(frames).judges
+    rows = json.loads((frames / "frames.json").read_text())
+    for row in rows:
+        if row["patient"] == judge:
+            row["labels"] = [[1, 0], [1, 0], [1, 1], [1, 1]]
+    (frames / "frames.json").write_text(json.dumps(rows))
+    lacking = trial(frames)
+    assert lacking.unseen == {"real": True, "synthetic": False}
+    assert set(lacking.held.patients) > {judge} and judge not in lacking.seen.patients
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.62])
+def test_acceptance_is_measured_where_the_filter_cuts(frames, threshold) -> None:
+    judged = trial(frames, "bezier", threshold)
+    torch.manual_seed(3)
+    network = Discriminator(NET).eval()
+    figures = judged.judge(network)
+    generator = torch.Generator().manual_seed(judged.seed)
+    images, _ = bezier(judged.held, 8, 32, BezierConfig(), generator)
+    real = network(images.float() / 255).softmax(dim=1)[:, 1]
+    assert figures["acceptance"] == pytest.approx(float((real > threshold).double().mean()))
+    assert figures["threshold"] == threshold
+    passed = float((real > 0.5).double().mean())
+    assert figures["accuracy"] == pytest.approx((figures["recognised"] + 1 - passed) / 2)
+
+
+@pytest.mark.parametrize("kind", ["mosaic", "bezier"])
+def test_real_patches_are_turned_as_those_of_synthetic_images_are(frames, kind) -> None:
+    """What only one of the two shows would be all that there is to learn."""
+    for turns in (True, False):
+        crops = trial(frames, kind, turns=turns).real(held_out=False)
+        store = crops.store
+        plain = [store.image(i)[:, x : x + 32] for i in range(5) for x in (64, 96)]
+        same = [
+            any(np.array_equal(crops[step, 0].image.permute(1, 2, 0), p) for p in plain)
+            for step in range(24)
+        ]
+        assert all(same) if not turns else sum(same) < 12
 
 
 def test_without_mixed_patches_there_is_nothing_to_learn(tmp_path) -> None:
@@ -106,5 +178,5 @@ def test_without_mixed_patches_there_is_nothing_to_learn(tmp_path) -> None:
     described = frame(boxes, 16, 32, labels=[(1, 0), (0, 1)])
     folder = tmp_path / "frames"
     write_store(folder, [described], [np.zeros((16, 32, 3), np.uint8)])
-    with pytest.raises(ManifestError, match="several classes"):
+    with pytest.raises(ManifestError, match=r"several classes.*authenticity=null"):
         train(tmp_path / "out", folder)

@@ -13,8 +13,10 @@ from histoweak.data.crops import AugmentConfig, Batch, CropDataset
 from histoweak.data.manifest import Manifest
 from histoweak.nets.cam_segmenter import CamSegmenter
 from histoweak.nets.segmenters import SegmenterNetConfig
+from histoweak.objectives.consistency import Stop
 from histoweak.pipeline import StageContext
 from histoweak.stages.two_batches import LossConfig, TwoBatches
+from histoweak.synthesis.both import Kind
 from histoweak.synthesis.config import SynthesisConfig
 from histoweak.synthesis.online import OnlineSynthesis, Synthetic
 from histoweak.training.config import FitConfig, RuntimeConfig
@@ -32,13 +34,15 @@ class Known(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.slope = nn.Parameter(torch.tensor([3.0, -2.0, 1.0])[:, None, None])
+        self.head = nn.Parameter(torch.tensor([-3.0, 2.0, -1.0])[:, None, None])
         self.given: list[Tensor] = []
+        self.made: Synthetic
         self.masks: Tensor
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         self.given.append(images)
         grey = images.mean(dim=1, keepdim=True)
-        return self.slope * grey, -self.slope * F.avg_pool2d(grey, 16)
+        return self.slope * grey, self.head * F.avg_pool2d(grey, 16)
 
 
 class Recorded(OnlineSynthesis):
@@ -63,12 +67,18 @@ WHOLE = [[0.0, 0, 0, 32, 32], [1.0, 0, 0, 32, 32]]
 LABELS = [[1.0, 1, 0], [0.0, 1, 1]]
 
 
-def step(config: LossConfig, given: Batch, share: float = 1.0) -> tuple[dict[str, Tensor], Known]:
+def step(
+    config: LossConfig,
+    given: Batch,
+    share: float = 1.0,
+    augment: AugmentConfig = STILL,
+    judges: dict[Kind, nn.Module] | None = None,
+) -> tuple[dict[str, Tensor], Known]:
     torch.manual_seed(0)
     network = Known()
-    synthesis = Recorded(plain_cache((3, 4, 5)), 32, SynthesisConfig())
-    losses = TwoBatches(config, synthesis, share, STILL)(network, given.images / 255, given)
-    network.masks = synthesis.made[0].masks
+    synthesis = Recorded(plain_cache((3, 4, 5)), 32, SynthesisConfig(), judges=judges)
+    losses = TwoBatches(config, synthesis, share, augment)(network, given.images / 255, given)
+    network.made, network.masks = synthesis.made[0], synthesis.made[0].masks
     return losses, network
 
 
@@ -132,16 +142,86 @@ def test_consistency_can_be_switched_off_and_labels_speak_of_pixels() -> None:
     assert losses["present"] > 0
 
 
-def test_masks_of_an_earlier_round_stand_in_for_labels() -> None:
+def test_masks_of_an_earlier_round_leave_the_labels_as_they_are() -> None:
+    """Unsure pixels of a mask would say that classes are absent which the label names."""
     masks = torch.full((2, 32, 32), 255, dtype=torch.uint8)
     masks[0, :16], masks[1, :, 8:] = 1, 2
     losses, network = step(PUBLISHED, batch(LABELS, WHOLE, masks))
     assert "consistency" not in losses
-    _, cam = network(network.given[1])
-    labels = torch.tensor([[0.0, 1, 0], [0.0, 0, 1]])
-    expected = F.binary_cross_entropy_with_logits(cam.mean((2, 3)), labels)
+    logits, cam = network(network.given[1])
+    expected = F.binary_cross_entropy_with_logits(cam.mean((2, 3)), torch.tensor(LABELS))
     torch.testing.assert_close(losses["classification_real"], expected)
-    assert 0 < losses["segmentation_real"] < 1 and losses["segmentation_real"].requires_grad
+    dice = dice_by_class(logits, masks, torch.ones(2))
+    # Class 0 has no pixel: it adds nothing and divides, as published.
+    torch.testing.assert_close(losses["segmentation_real"], (dice[1] + dice[2]) / 3)
+    assert losses["segmentation_real"].requires_grad
+
+
+def dice_by_class(logits: Tensor, masks: Tensor, weights: Tensor) -> list[Tensor]:
+    found = []
+    for k in range(3):
+        known = (masks != 255) * weights[:, None, None]
+        p, t = logits.softmax(1)[:, k] * known, (masks == k) * known
+        found.append(1 - 2 * (p * (masks == k)).sum() / (p + t).sum())
+    return found
+
+
+class Unequal(nn.Module):
+    """Takes the second image for real, and hardly any other one."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        real = torch.full((len(images),), -2.0)
+        real[1] = 3.0
+        return torch.stack([torch.zeros_like(real), real], dim=1)
+
+
+def test_images_count_as_much_as_they_look_real_in_both_losses() -> None:
+    judges = {"mosaic": Unequal(), "bezier": Unequal()}
+    losses, network = step(PUBLISHED, batch(LABELS, WHOLE), share=2.0, judges=judges)
+    p = torch.tensor([-2.0, 3.0]).sigmoid()
+    weights = (p / p.mean()).repeat(2)
+    logits, cam = network(network.given[0])
+    dice = dice_by_class(logits, network.masks, weights)
+    torch.testing.assert_close(losses["segmentation"], torch.stack(dice).mean())
+    labels = torch.stack([(network.masks == k).flatten(1).any(1) for k in range(3)], 1).float()
+    each = F.binary_cross_entropy_with_logits(cam.mean((2, 3)), labels, reduction="none")
+    expected = (each.mean(1) * weights).mean()
+    torch.testing.assert_close(losses["classification_synthetic"], expected)
+    # The figures of the filter are told and take no part in the loss.
+    assert losses["effective"] == pytest.approx(float(weights.sum() ** 2 / (weights**2).sum()))
+    assert losses["accepted_mosaic"] == 0.5
+    parts = ("classification_synthetic", "segmentation", "classification_real", "consistency")
+    torch.testing.assert_close(losses["loss"], sum(losses[name] for name in parts))
+
+
+def test_stains_of_synthetic_images_vary_as_those_of_real_crops_do() -> None:
+    given = batch(LABELS, WHOLE)
+    _, still = step(PUBLISHED, given, share=4.0)
+    torch.testing.assert_close(still.given[0], still.made.images / 255, atol=1e-3, rtol=0)
+    for change in ({"stain": 0.3}, {"stain_shift": 0.1}):
+        _, varied = step(PUBLISHED, given, 4.0, STILL.model_copy(update=change))
+        assert torch.equal(varied.given[1], given.images / 255)
+        shifts = (varied.given[0] - varied.made.images / 255).mean((2, 3))
+        assert (shifts.abs().amax(1) > 1e-3).all() and shifts.abs().max() < 0.4
+        assert shifts.std(0).min() > 1e-3  # each image in its own way
+
+
+@pytest.mark.parametrize("rule", [False, True])
+@pytest.mark.parametrize(
+    ("stop", "learn"), [("none", "both"), ("cam", "slope"), ("decoder", "head")]
+)
+def test_agreement_follows_its_settings(rule: bool, stop: Stop, learn: str) -> None:
+    config = LossConfig(labels_rule=rule, stop=stop, joint=False)
+    given = batch(LABELS, WHOLE)
+    losses, network = step(config, given)
+    losses["consistency"].backward(retain_graph=True)
+    moved = {name for name, weight in network.named_parameters() if weight.grad is not None}
+    assert moved == ({"slope", "head"} if learn == "both" else {learn})
+    logits, cam = network(network.given[1])
+    small = F.interpolate(logits, (2, 2), mode="bilinear", align_corners=False)
+    allowed = given.labels[:, :, None, None] if rule else torch.ones(2, 3, 1, 1)
+    shares = [allowed * m.exp() / (allowed * m.exp()).sum(1, keepdim=True) for m in (small, cam)]
+    torch.testing.assert_close(losses["consistency"], (shares[0] - shares[1]).abs().mean())
 
 
 def test_a_single_crop_is_a_batch() -> None:

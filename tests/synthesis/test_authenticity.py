@@ -1,3 +1,5 @@
+import weakref
+
 import pytest
 import torch
 from torch import nn
@@ -66,10 +68,45 @@ def test_a_strict_discriminator_is_not_waited_for() -> None:
     assert images[:, 0, 0, 0].tolist() == [120, 120, 20] and rate == 0
 
 
-def test_weights_have_mean_one() -> None:
+@pytest.mark.parametrize("seed", range(20))
+def test_accepted_come_first_and_then_the_best_whatever_the_rounds(seed) -> None:
+    """Against a sort of all candidates at once."""
+    rounds = iter(torch.randint(0, 256, (5, 4), generator=seeded(seed)).tolist())
+    seen: list[int] = []
+
+    def make(n):
+        values = next(rounds)
+        seen.extend(values)
+        return greys(values), greys(values)[:, 0]
+
+    images, _, rate = accepted(make, Grey(), 4, threshold=0.801, rounds=5)
+    passed = [v for v in seen if v / 255 > 0.801]
+    rest = sorted((v for v in seen if v / 255 <= 0.801), reverse=True)
+    assert images[:, 0, 0, 0].tolist() == [*passed, *rest][:4]
+    assert rate == len(passed) / len(seen) and (len(passed) >= 4 or len(seen) == 20)
+
+
+def test_rejected_candidates_are_let_go() -> None:
+    made: list[weakref.ref] = []
+    alive = []
+
+    def make(n):
+        alive.append(sum(ref() is not None for ref in made))
+        images = greys([10, 120, 20]).clone()
+        made.append(weakref.ref(images))
+        return images, images[:, 0]
+
+    accepted(make, Grey(), 3, rounds=12)
+    assert len(alive) == 12 and max(alive) <= 1
+
+
+def test_weights_have_mean_one_and_none_vanishes() -> None:
     weights = authenticity_weights(torch.tensor([0.01, 0.02, 0.03]))
     assert torch.allclose(weights, torch.tensor([0.5, 1.0, 1.5]))
-    assert torch.isfinite(authenticity_weights(torch.zeros(3))).all()
+    # However sure the discriminator is that all are made, they weigh as much as others.
+    assert torch.equal(authenticity_weights(torch.tensor([0.0, 1e-9, 1e-7])), torch.ones(3))
+    lone = authenticity_weights(torch.tensor([1.0, 0.0, 0.0, 0.0]))
+    assert float(lone.mean()) == pytest.approx(1) and float(lone[0] / lone[1]) == pytest.approx(100)
 
 
 def test_width_narrows_a_resnet() -> None:

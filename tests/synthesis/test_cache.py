@@ -5,7 +5,7 @@ import torch
 from histoweak.errors import ManifestError
 from histoweak.refine.white import WhiteConfig
 from histoweak.synthesis.cache import PatchCache, usual_side
-from histoweak.synthesis.draw import draw_rows
+from histoweak.synthesis.draw import draw_classes, draw_rows
 from histoweak.synthesis.squares import NONE, find_squares
 from tests.data.test_crops import frame, write_store
 from tests.synthesis.fake import plain_cache, seeded
@@ -28,13 +28,46 @@ def test_single_class_windows_are_cut_in_order(tmp_path) -> None:
     assert mine.patients == ("b",) and mine.counts.tolist() == [0, 1]
 
 
-def test_more_than_the_limit_lies_in_a_file(tmp_path) -> None:
-    store = write_store(tmp_path, [frame([(0, 0, 16, 16)])], [NOISE])
-    inside = PatchCache.of_frames(store, 2, 16, folder=tmp_path)
-    assert not (tmp_path / "patches.u8").exists()
-    mapped = PatchCache.of_frames(store, 2, 16, folder=tmp_path, limit=10)
-    assert (tmp_path / "patches.u8").stat().st_size == 3 * 16 * 16
-    assert torch.equal(inside.images, mapped.images)
+def test_more_than_the_limit_lies_in_a_file_of_its_own(tmp_path, monkeypatch) -> None:
+    mapped: list[tuple[int, ...]] = []
+
+    def spy(file, dtype, mode, shape):
+        mapped.append(shape)
+        return memmap(file, dtype, mode, shape=shape)
+
+    memmap, white = np.memmap, WhiteConfig(gray=220, min_pixels=1)
+    stores = [
+        write_store(tmp_path / name, [frame([(0, 0, 16, 16)])], [image])
+        for name, image in (("a", NOISE), ("b", 255 - NOISE))
+    ]
+    inside = [PatchCache.of_frames(s, 2, 16, white=white, folder=tmp_path) for s in stores]
+    monkeypatch.setattr(np, "memmap", spy)
+    # Several processes share one folder.
+    outside = [
+        PatchCache.of_frames(s, 2, 16, white=white, folder=tmp_path, limit=10) for s in stores
+    ]
+    assert mapped == [(1, 3, 16, 16), (1, 16, 16)] * 2
+    for held, read in zip(inside, outside, strict=True):
+        assert torch.equal(held.images, read.images) and torch.equal(held.white, read.white)
+
+
+@pytest.mark.parametrize("balance", ["class", "patch"])
+def test_patients_are_chosen_without_a_copy_of_their_pixels(balance) -> None:
+    whole = plain_cache((7, 2, 9), 8, white=0.5)
+    noise = torch.randint(0, 150, whole.images.shape, generator=seeded(2), dtype=torch.uint8)
+    whole.images[:] = noise
+    part = whole.of_patients(frozenset({"p0", "p2"}))
+    assert part.images.data_ptr() == whole.images.data_ptr()
+    assert part.white.data_ptr() == whole.white.data_ptr()
+    chosen = [i for i, name in enumerate(whole.patients) if name != "p1"]
+    assert len(part) == len(chosen) and part.patients == tuple(whole.patients[i] for i in chosen)
+    rows = draw_rows(part, draw_classes(part, (2000,), balance, seeded()), seeded(1))
+    assert sorted(set(rows.tolist())) == chosen
+    copied = PatchCache(whole.images[chosen], whole.classes[chosen], part.patients, 3)
+    assert torch.equal(part.counts, copied.counts)
+    assert torch.equal(part.stain[chosen], copied.stain)
+    only = part.of_patients(frozenset({"p2", "p1"}))
+    assert set(only.patients) == {"p2"} and only.to("cpu").patients == only.patients
 
 
 def test_squares_grow_over_neighbours_of_their_class_and_no_others() -> None:

@@ -1,3 +1,7 @@
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -5,6 +9,7 @@ from histoweak.classes import IGNORE_INDEX
 from histoweak.synthesis.both import synthesise
 from histoweak.synthesis.config import SynthesisConfig
 from histoweak.synthesis.labels import classes_in, near_single
+from tests.data.test_crops import frame, write_store
 from tests.synthesis.fake import plain_cache, seeded
 
 
@@ -28,6 +33,33 @@ def test_near_single_patches_are_those_the_classifier_is_sure_of() -> None:
     ]
     probs, labels, expected = (torch.tensor(column) for column in zip(*rows, strict=True))
     assert near_single(probs, labels).tolist() == expected.tolist()
+
+
+class Stub:
+    """A classifier that is sure of dark and of bright patches, by their mean grey."""
+
+    def patch_probs(self, patch: np.ndarray) -> np.ndarray:
+        bright = float(patch.mean() > 128)
+        sure = 0.95 if patch.std() < 5 else 0.6
+        return np.array([(1 - bright) * sure, bright * sure], np.float32)
+
+
+def test_the_example_of_the_page_finds_patches_of_nearly_one_class(tmp_path, monkeypatch) -> None:
+    boxes = [(0, 0, 32, 32), (32, 0, 64, 32), (64, 0, 96, 32)]
+    image = np.full((32, 96, 3), 60, np.uint8)
+    image[:, 32:64], image[:, 64:80] = 200, 250
+    write_store(tmp_path, [frame(boxes, 32, 96, labels=[(1, 0), (1, 1), (1, 1)])], [image])
+    done = SimpleNamespace(artefacts={"frames": tmp_path, "classifier": tmp_path})
+    monkeypatch.setattr("histoweak.api.run_method", lambda *args: done)
+    monkeypatch.setattr("histoweak.inference.model.load_model", lambda folder: Stub())
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "synthetic-images.md"
+    block = page.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    names: dict[str, Any] = {}
+    exec(block, names)  # noqa: S102 - our own page
+    assert names["found"].tolist() == [0, 1, -1]
+    assert names["cache"].classes.tolist() == [0, 1]
+    assert names["images"].shape == (16, 3, 224, 224)
+    assert set(names["masks"].unique().tolist()) == {0, 1}
 
 
 def test_both_kinds_have_their_share_on_average() -> None:

@@ -8,7 +8,7 @@ from scipy import ndimage
 from histoweak.classes import IGNORE_INDEX
 from histoweak.synthesis.config import MosaicConfig
 from histoweak.synthesis.mosaic import cell_side, draw_mosaics, mosaic
-from histoweak.synthesis.warp import draw_split
+from histoweak.synthesis.warp import draw_split, draw_warps
 from tests.synthesis.fake import plain_cache, seeded
 
 PUBLISHED = MosaicConfig(balance="patch", turns=False, feather=0, harmonise=0)
@@ -86,6 +86,71 @@ def one_by_one(cache, plan, i: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     return image, mask
 
 
+def test_warps_are_crop_warp_and_flip_of_whole_grids_one_after_another() -> None:
+    """From the raw draws: where a whole grid, flipped, then warped, then cut, shows each pixel."""
+    config = MosaicConfig(shift=0.1, rotate=30)
+    split = draw_split(6, 64, 0.2, seeded(1), CPU)
+    warps = draw_warps(split, 64, 90, config, seeded(2)).double().numpy()
+    again = seeded(2)
+    cuts, moves, flips = (torch.rand(6, 4, k, generator=again).double().numpy() for k in (2, 5, 2))
+    centre = np.array([[1, 0, 44.5], [0, 1, 44.5], [0, 0, 1]])
+    moved = 0
+    for i, q in np.ndindex(6, 4):
+        h, w = int(split.rows[i]), int(split.columns[i])
+        top, left = (0, h)[q // 2], (0, w)[q % 2]
+        tall, wide = (h, 64 - h)[q // 2], (w, 64 - w)[q % 2]
+        origin = np.floor(cuts[i, q] * (90 - np.array([tall, wide]) + 1))
+        # The first pixel of the quadrant and its last one, on the warped grid.
+        at = np.array([[0, wide - 1], [0, tall - 1]]) + origin[::-1, None]
+        turn, scale, x, y = 2 * moves[i, q, 1:] - 1
+        if moves[i, q, 0] < 0.8:
+            angle, by = np.radians(30 * turn), 1 + 0.2 * scale
+            cos, sin = by * np.cos(angle), by * np.sin(angle)
+            turned = np.array([[cos, -sin, 9 * x], [sin, cos, 9 * y], [0, 0, 1]])
+            forward = centre @ turned @ np.linalg.inv(centre)
+            at = (np.linalg.inv(forward) @ np.vstack([at, np.ones(2)]))[:2]
+            moved += 1
+        if flips[i, q, 0] < 0.8:
+            kind = 1 + int(flips[i, q, 1] * 3)  # along x, along y, both
+            for axis in range(2):
+                at[axis] = 89 - at[axis] if kind in (axis + 1, 3) else at[axis]
+        corners = np.array([[left, left + wide - 1], [top, top + tall - 1], [1, 1]])
+        assert np.allclose(warps[i, q] @ corners, at, atol=1e-3)
+    assert 10 < moved < 24
+
+
+def test_seams_are_faded_within_grids_and_between_them() -> None:
+    """Hard seams jump by the 20 levels between two classes; faded ones climb in steps."""
+    cache = plain_cache((4, 4), 16)
+    still = MosaicConfig(cell=16, warp=0, flip=0, harmonise=0)
+    made = [
+        mosaic(cache, 20, 32, still.model_copy(update={"feather": f}), seeded(3)) for f in (0, 4)
+    ]
+    jumps = [
+        int(sum((images[:, 0].int().diff(dim=d).abs() == 20).sum() for d in (1, 2)))
+        for images, _ in made
+    ]
+    assert jumps[0] > 500 and jumps[1] < 0.02 * jumps[0]
+    (hard, masks), (soft, again) = made
+    assert torch.equal(masks, again)
+    away = ndimage.maximum_filter(masks.numpy(), (1, 9, 9)) == ndimage.minimum_filter(
+        masks.numpy(), (1, 9, 9)
+    )
+    # A seam of a grid may lie just beyond what is cut from it.
+    assert (hard[:, 0].numpy() == soft[:, 0].numpy())[away].mean() > 0.95
+
+
+def test_white_is_no_fault_of_cells_whose_class_it_is() -> None:
+    cache = plain_cache((10, 10), 16, white=0.2, white_index=1)
+    cache.images[10:], cache.white[10:] = 255, True
+    config = PUBLISHED.model_copy(update={"cell": 16, "balance": "class", "white_limit": 0.5})
+    plan = draw_mosaics(cache, 200, 32, config, seeded())
+    assert float((plan.cells.rows >= 10).float().mean()) == pytest.approx(0.5, abs=0.04)
+    images, masks = mosaic(cache, 20, 32, config, seeded())
+    assert set(masks.unique().tolist()) == {0, 1}
+    assert (masks[images[:, 0] == 255] == 1).all() and (images[:, 0][masks == 0] < 200).all()
+
+
 def test_warps_keep_within_their_limits() -> None:
     """Scale, turn and flip, recovered from the matrices by singular values."""
     plan = draw_mosaics(plain_cache((3, 3), 112), 500, 224, PUBLISHED, seeded())
@@ -97,6 +162,10 @@ def test_warps_keep_within_their_limits() -> None:
     assert float(still) == pytest.approx(0.2, abs=0.03)
     mirrored = (torch.linalg.det(matrices) < 0).float().mean()
     assert float(mirrored) == pytest.approx(0.8 * 2 / 3, abs=0.04)
+    # Modulo half a turn and a flip, which leave the angle of the axis or mirror it.
+    angle = torch.atan2(matrices[:, 0, 1], matrices[:, 0, 0]).rad2deg().remainder(180)
+    angle = torch.minimum(angle, 180 - angle)[(scale[:, 0] - 1).abs() > 1e-6]
+    assert 44 < angle.max() <= 45.001 and float(angle.mean()) == pytest.approx(22.5, abs=1)
 
 
 @pytest.mark.parametrize(("balance", "share"), [("class", 0.5), ("patch", 0.1)])

@@ -67,6 +67,11 @@ def test_weights_are_p_real_among_images_of_a_kind() -> None:
     assert real.std() > 0.01
     torch.testing.assert_close(made.weights[:4], real / real.mean())
     assert torch.equal(made.weights[4:], torch.ones(4))
+    w = made.weights.double()
+    assert set(made.figures) == {"accepted_mosaic", "effective"}
+    assert float(made.figures["accepted_mosaic"]) == (real > 0.5).double().mean()
+    assert float(made.figures["effective"]) == pytest.approx(float(w.sum() ** 2 / (w**2).sum()))
+    assert 4 < made.figures["effective"] < 8
 
 
 def test_the_hard_filter_takes_none_that_looks_made() -> None:
@@ -77,6 +82,8 @@ def test_the_hard_filter_takes_none_that_looks_made() -> None:
     assert (probability(judge, plain.images) < 0.5).any()
     made = OnlineSynthesis(plain_cache((3, 4, 5)), 48, CONFIG, rule, judges)(8, seeded(3))
     assert (probability(judge, made.images) > 0.5).all()
+    assert made.figures.keys() == {"accepted_mosaic", "accepted_bezier", "effective"}
+    assert made.figures["effective"] == 8 and 0 < made.figures["accepted_mosaic"] <= 1
     # Images and masks still belong together: one grey per class.
     means = [made.images[:, 0][made.masks == k].float().median() for k in range(3)]
     assert means == [40, 60, 80]
@@ -88,11 +95,30 @@ def test_a_filter_that_accepts_nothing_ends_after_its_rounds() -> None:
     config = CONFIG.model_copy(update={"mosaic_share": 1.0})
     made = OnlineSynthesis(plain_cache((3, 4)), 32, config, rule, {"mosaic": judge})(5, seeded())
     assert len(made.images) == 5 and judge.seen == 15
+    assert made.figures["accepted_mosaic"] == 0
+
+
+@pytest.mark.parametrize("mode", ["hard", "weight"])
+def test_the_threshold_decides_what_is_accepted(mode) -> None:
+    """A judge that is unsure, so that one half and 0.7 tell images apart."""
+    config = CONFIG.model_copy(update={"mosaic_share": 1.0})
+    rates = []
+    for threshold in (0.5, 0.7):
+        judge = Brightness(0.23, slope=40)
+        rule = FilterConfig(mode=mode, threshold=threshold, rounds=60)
+        made = OnlineSynthesis(plain_cache((3, 4, 5)), 48, config, rule, {"mosaic": judge})(
+            16, seeded(3)
+        )
+        real = probability(judge, made.images)
+        rates.append(float(made.figures["accepted_mosaic"]))
+        assert mode == "weight" or (real > threshold).all()
+    assert rates[0] > rates[1] > 0
 
 
 def test_white_is_what_the_classes_say() -> None:
     cache = plain_cache((3, 4, 5), white=0.4)
     ignored = OnlineSynthesis(cache, 48, CONFIG)(4, seeded(5)).masks
-    found = OnlineSynthesis(cache, 48, CONFIG, white_index=2)(4, seeded(5)).masks
+    cache = plain_cache((3, 4, 5), white=0.4, white_index=2)
+    found = OnlineSynthesis(cache, 48, CONFIG)(4, seeded(5)).masks
     white = ignored == 255
     assert white.any() and (found[white] == 2).all() and torch.equal(found[~white], ignored[~white])

@@ -65,8 +65,10 @@ def build(config: Config, classes: ClassSet) -> Sequence[Stage]:
     """Return the stages in order.
 
     Raises:
-        ConfigError: settings of the second round contradict each other.
+        ConfigError: settings of the second round contradict each other or the filter, or pairs of
+            classes name none of them.
     """
+    require_classes(config.synthesis, classes)
     runtime, made = config.runtime, config.synthesis
     judges = filter_stages(config)
     judged = list(judges)
@@ -115,17 +117,48 @@ def require_alike(first: SyntheticSegmenterConfig, round_two: RoundTwoConfig) ->
         )
 
 
+def require_classes(synthesis: SynthesisConfig, classes: ClassSet) -> None:
+    """Raise if pairs of classes name one that the data set has not.
+
+    Raises:
+        ConfigError: naming the pairs.
+    """
+    wrong = [pair for pair in synthesis.bezier.pairs or () if max(pair) >= len(classes)]
+    if wrong and synthesis.mosaic_share < 1:
+        known = ", ".join(f"{i} {name}" for i, name in enumerate(classes.names))
+        raise ConfigError(
+            f"{wrong} in a data set of {len(classes)} classes",
+            where="synthesis.bezier.pairs",
+            expected=f"(background, foreground) among {known}",
+            remedy="Correct the pairs, or set them to null for any two classes",
+        )
+
+
 def filter_stages(config: Config) -> dict[Kind, Stage]:
-    """Stages of the discriminators, by the kind of image that each judges."""
+    """Stages of the discriminators, by the kind of image that each judges.
+
+    Raises:
+        ConfigError: the second round has images of another size than the first, which the
+            discriminators learn from.
+    """
     if config.authenticity is None:
         return {}
+    rule, size = config.segmenter.filter, config.segmenter.crop
+    if config.round_two is not None and config.round_two.segmenter.crop != size:
+        raise ConfigError(
+            f"round_two.segmenter.crop={config.round_two.segmenter.crop}",
+            expected=f"{size}, as segmenter.crop: both rounds share the filter",
+            remedy="Make them equal, or set authenticity=null",
+        )
     made = config.synthesis
     if config.filter_vertices is not None:
         blobs = made.bezier.model_copy(update={"vertices": config.filter_vertices})
         made = made.model_copy(update={"bezier": blobs})
     shares: dict[Kind, float] = {"mosaic": made.mosaic_share, "bezier": 1 - made.mosaic_share}
     return {
-        kind: authenticity_stage(config.authenticity, made, config.runtime, kind)
+        kind: authenticity_stage(
+            config.authenticity, made, config.runtime, kind, size=size, threshold=rule.threshold
+        )
         for kind, share in shares.items()
         if share > 0
     }

@@ -18,7 +18,6 @@ from histoweak.data.frames import Frame, FrameStore
 from histoweak.errors import ManifestError
 from histoweak.nets.weights import load_into
 from histoweak.pipeline import Stage, StageContext, atomic_path, atomic_write_text, is_leader
-from histoweak.stages.classifier import usual_window
 from histoweak.synthesis.authenticity import (
     Discriminator,
     DiscriminatorConfig,
@@ -27,7 +26,7 @@ from histoweak.synthesis.authenticity import (
     p_real,
 )
 from histoweak.synthesis.bezier import bezier
-from histoweak.synthesis.cache import PatchCache
+from histoweak.synthesis.cache import PatchCache, cut_patches
 from histoweak.synthesis.config import SynthesisConfig
 from histoweak.synthesis.draw import fresh_generator
 from histoweak.synthesis.mosaic import mosaic
@@ -36,24 +35,19 @@ from histoweak.training.fit import fit, seeded
 
 Kind = Literal["mosaic", "bezier"]
 
-TURNED = AugmentConfig(scale=0, stain=0, stain_shift=0)
-"""Real patches are turned and flipped, never resampled or stained: a difference that synthetic
-images do not share would be all that the network learns."""
-
 WEIGHTS, FIGURES = "discriminator.safetensors", "authenticity.json"
 
 
 class AuthenticityConfig(StrictConfig):
     """The discriminator.
 
-    `crop` is the side of its images in pixels, null for the usual window. The share `held_out` of
+    Its images are as large as those that it will judge, `segmenter.crop`. The share `held_out` of
     the patients is kept from training and judges it, on `judged` images of either kind;
     `keep_best` keeps the weights of the chunk that did best there, instead of the last ones.
     """
 
     net: DiscriminatorConfig = DiscriminatorConfig()
     fit: FitConfig = FitConfig(steps=200, batch=32, optim=OptimConfig(schedule="constant"))
-    crop: int | None = Field(None, ge=16)
     held_out: float = Field(0.2, gt=0, lt=1)
     judged: int = Field(256, ge=1)
     keep_best: bool = False
@@ -65,10 +59,18 @@ class AuthenticitySetting(StrictConfig):
     authenticity: AuthenticityConfig
     synthesis: SynthesisConfig
     kind: Kind
+    size: int
+    threshold: float
 
 
 def authenticity_stage(
-    config: AuthenticityConfig, synthesis: SynthesisConfig, runtime: RuntimeConfig, kind: Kind
+    config: AuthenticityConfig,
+    synthesis: SynthesisConfig,
+    runtime: RuntimeConfig,
+    kind: Kind,
+    *,
+    size: int,
+    threshold: float,
 ) -> Stage:
     """Make the stage; its artefact holds the weights and `authenticity.json`.
 
@@ -77,10 +79,14 @@ def authenticity_stage(
         synthesis: of the images that it learns to tell.
         runtime: device and processes.
         kind: which of the two kinds of images; each has a discriminator of its own.
+        size: side of the images in pixels.
+        threshold: P(real) from which on the acceptance counts an image as accepted.
     """
-    setting = AuthenticitySetting(authenticity=config, synthesis=synthesis, kind=kind)
+    setting = AuthenticitySetting(
+        authenticity=config, synthesis=synthesis, kind=kind, size=size, threshold=threshold
+    )
     run = partial(_run, setting, runtime)
-    return Stage(f"authenticity-{kind}", setting, ("frames",), run, distributed=True)
+    return Stage(f"authenticity-{kind}", setting, ("frames",), run, version=2, distributed=True)
 
 
 def load_discriminator(folder: Path) -> Discriminator:
@@ -116,7 +122,7 @@ def _run(setting: AuthenticitySetting, runtime: RuntimeConfig, context: StageCon
         return  # only the first process writes in the artefact
     with atomic_path(context.out / WEIGHTS) as path:
         save_file(trained.state_dict(), path)
-    figures = {"kind": setting.kind, "net": config.net.model_dump(), "crop": trial.size}
+    figures = {"kind": setting.kind, "net": config.net.model_dump(), "size": setting.size}
     figures |= trial.judge(trained)
     atomic_write_text(context.out / FIGURES, json.dumps(figures, indent=2))
 
@@ -125,7 +131,7 @@ class Trial:
     """Real and synthetic images, those to learn from and those to judge by.
 
     Patients are divided, and synthetic images to judge by are made from patches of held-out
-    patients; where these lack a class, from all.
+    patients. A part that lacks a class takes the patches of all patients instead; see `unseen`.
 
     Args:
         setting: of the stage.
@@ -147,17 +153,20 @@ class Trial:
         folder: Path,
     ) -> None:
         self.setting, self.store, self.n_classes, self.seed = setting, store, len(classes), seed
-        config, synthesis = setting.authenticity, setting.synthesis
-        self.size = config.crop or usual_window(store, 1)
-        self.judges = _held_out(store.frames, config.held_out, seed)
-        whole = PatchCache.of_frames(
-            store, len(classes), synthesis.side, white=synthesis.white, folder=folder
-        ).require(classes.names)
+        self.size = setting.size
+        self.judges = _held_out(store.frames, setting.authenticity.held_out, seed)
+        whole = cut_patches(store, classes, setting.synthesis, folder)
         self.held = whole.of_patients(self.judges)
         self.seen = whole.of_patients(frozenset(whole.patients) - self.judges)
         self.held, self.seen = (
             part if bool((part.counts > 0).all()) else whole for part in (self.held, self.seen)
         )
+
+    @property
+    def unseen(self) -> dict[str, bool]:
+        """Whether images to judge by are of patients that none to learn from is of."""
+        apart = not set(self.held.patients) & set(self.seen.patients)
+        return {"real": bool(self.judges), "synthetic": apart}
 
     def real(self, held_out: bool) -> CropDataset:
         """Crops of patches with several classes."""
@@ -170,7 +179,7 @@ class Trial:
         return CropDataset(
             self.store,
             size=self.size,
-            augment=TURNED,
+            augment=_turned(self.setting),
             seed=self.seed,
             n_classes=self.n_classes,
             keep=keep,
@@ -191,7 +200,11 @@ class Trial:
         return lambda n: bezier(cache, n, size, config.bezier, generator)
 
     def judge(self, network: nn.Module) -> dict[str, Any]:
-        """Held-out `accuracy`, share of synthetic images that pass (`acceptance`), and counts."""
+        """Held-out `accuracy`, share of synthetic images that pass (`acceptance`), and counts.
+
+        `acceptance` counts P(real) above `threshold`, the accuracy above one half. `unseen` says
+        of real and of synthetic images whether they are of patients that were not learned from.
+        """
         n = self.setting.authenticity.judged
         steps = self.setting.authenticity.fit.steps
         crops, device = self.real(held_out=True), next(network.parameters()).device
@@ -201,15 +214,28 @@ class Trial:
         synthetic, _ = self.maker(self.held, generator)(n)
         taken = p_real(network, real.to(device)), p_real(network, synthetic.to(device))
         found, passed = (float((p > 0.5).float().mean()) for p in taken)
+        threshold = self.setting.threshold
         return {
             "accuracy": (found + 1 - passed) / 2,
             "recognised": found,
-            "acceptance": passed,
+            "acceptance": float((taken[1] > threshold).float().mean()),
+            "threshold": threshold,
+            "unseen": self.unseen,
             "mean_p_real": float(taken[1].mean()),
             "judged": n,
             "held_out_patients": len(self.judges),
             "real_patches": sum(len(group) for group in crops.groups),
         }
+
+
+def _turned(setting: AuthenticitySetting) -> AugmentConfig:
+    """Turn and flip real patches where patches of synthetic images are.
+
+    They are never resampled or stained: a difference that synthetic images do not share would be
+    all that the network learns.
+    """
+    made = setting.synthesis.mosaic if setting.kind == "mosaic" else setting.synthesis.bezier
+    return AugmentConfig(flips=made.turns, rotations=made.turns, scale=0, stain=0, stain_shift=0)
 
 
 def _held_out(frames: tuple[Frame, ...], share: float, seed: int) -> frozenset[str]:
@@ -223,7 +249,7 @@ def _held_out(frames: tuple[Frame, ...], share: float, seed: int) -> frozenset[s
         raise ManifestError(
             "no patch is labelled with several classes",
             expected="some, as real images that synthetic ones are compared with",
-            remedy="Leave the authenticity filter out, or cut larger patches",
+            remedy="Cut larger patches, or set authenticity=null and segmenter.real=all",
         )
     rng = np.random.default_rng(np.random.SeedSequence((seed, *b"authenticity")))
     count = min(len(mixed) - 1, max(1, round(share * len(mixed))))

@@ -22,7 +22,7 @@ from histoweak.stages.model_folder import keep_model
 from histoweak.stages.segmenter import PngMasks, validation_score
 from histoweak.stages.two_batches import LossConfig, TwoBatches
 from histoweak.synthesis.both import Kind
-from histoweak.synthesis.cache import PatchCache
+from histoweak.synthesis.cache import cut_patches
 from histoweak.synthesis.config import SynthesisConfig
 from histoweak.synthesis.online import FilterConfig, OnlineSynthesis
 from histoweak.training.config import FitConfig, RuntimeConfig
@@ -36,12 +36,12 @@ class SyntheticSegmenterConfig(StrictConfig):
     """The segmenter and how it is trained.
 
     `dropout` is that before the CAM. `crop` is the side of real crops and synthetic images in
-    pixels, `synthetic` the number of synthetic images per real crop (`fit.batch` counts real
-    crops). `real` says around which patches real crops lie: `mixed` (of several classes) or `all`.
-    `validation_gate` is applied when `fit.select` is `val-mask`: `truth` cuts the classes that the
-    labels of a validation image exclude, as the released code does. `filter` is what the
-    discriminators' word is used for, where there are any. `white` is the rule for white
-    background in predictions, null where white may be tissue.
+    pixels, also of what the discriminators learn from; `synthetic` is the number of synthetic
+    images per real crop (`fit.batch` counts real crops). `real` says around which patches real
+    crops lie: `mixed` (of several classes) or `all`. `validation_gate` is applied when `fit.select`
+    is `val-mask`: `truth` cuts the classes that the labels of a validation image exclude, as the
+    released code does. `filter` is what the discriminators' word is used for, where there are any.
+    `white` is the rule for white background in predictions, null where white may be tissue.
     """
 
     net: SegmenterNetConfig = SegmenterNetConfig()
@@ -123,20 +123,12 @@ def _run(
         keep=is_mixed if config.real == "mixed" and masks is None else None,
     )
     _require_real(dataset, store)
-    cache = PatchCache.of_frames(
-        store,
-        len(classes),
-        setting.synthesis.side,
-        white=setting.synthesis.white,
-        folder=context.scratch,
-    ).require(classes.names)
     synthesis = OnlineSynthesis(
-        cache,
+        cut_patches(store, classes, setting.synthesis, context.scratch),
         config.crop,
         setting.synthesis,
         config.filter,
         {kind: load_discriminator(context.inputs[name]) for kind, name in judges.items()},
-        classes.white_index,
     )
 
     def wrapped(trained: nn.Module) -> TissueModel:
@@ -168,5 +160,5 @@ def _require_real(dataset: CropDataset, store: FrameStore) -> None:
             "no training patch is labelled with several classes",
             where=str(store.folder),
             expected="real patches of several classes beside the synthetic images",
-            remedy="Set segmenter.real=all, or cut larger patches",
+            remedy="Cut larger patches, or set segmenter.real=all and authenticity=null",
         )

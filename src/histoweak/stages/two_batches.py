@@ -53,8 +53,9 @@ class LossConfig(StrictConfig):
 class TwoBatches:
     """Losses of one training step.
 
-    Real patches that come with masks (those of an earlier round) are learned from as synthetic
-    ones are, and need no consistency.
+    The masks of an earlier round, where real patches come with them, take the place of the
+    consistency. Which classes a patch holds is still said by its label: a mask leaves out what the
+    earlier round was not sure of.
 
     Args:
         config: which losses.
@@ -69,7 +70,7 @@ class TwoBatches:
         self.config, self.synthesis, self.share, self.augment = config, synthesis, share, augment
 
     def __call__(self, network: nn.Module, images: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Return `loss` and its parts."""
+        """Return `loss`, its parts, and the figures of the filter."""
         generator = fresh_generator()
         n = max(1, round(self.share * len(images)))
         made = self.synthesis(n, generator, images.device)
@@ -81,7 +82,7 @@ class TwoBatches:
         else:
             synthetic, real = network(varied), network(images)
         losses = {**self._synthetic(*synthetic, made), **self._real(*real, images, batch)}
-        return {"loss": torch.stack(list(losses.values())).sum(), **losses}
+        return {"loss": torch.stack(list(losses.values())).sum(), **losses, **made.figures}
 
     def _varied(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Images in [0, 1] with stains varied as those of real crops are."""
@@ -101,17 +102,13 @@ class TwoBatches:
 
     def _real(self, logits: Tensor, cam: Tensor, images: Tensor, batch: Batch) -> dict[str, Tensor]:
         config, scale = self.config, cam.shape[-1] / images.shape[-1]
-        if batch.masks is not None:
-            loss = multilabel_loss(cam.mean(dim=(2, 3)), classes_in(batch.masks, logits.shape[1]))
-            dice = soft_dice_loss(logits, batch.masks, absent=config.absent)
-            return {
-                "classification_real": config.classification * loss,
-                "segmentation_real": config.segmentation * dice,
-            }
         pooled = box_mean(cam, batch.boxes, (scale, scale))
         losses = {
             "classification_real": config.classification * multilabel_loss(pooled, batch.labels)
         }
+        if batch.masks is not None:
+            dice = soft_dice_loss(logits, batch.masks, absent=config.absent)
+            return {**losses, "segmentation_real": config.segmentation * dice}
         if config.consistency > 0:
             size = (cam.shape[-2], cam.shape[-1])
             allowed = None

@@ -20,6 +20,10 @@ from histoweak.nets.normalise import Normalise
 CHUNK = 64
 """Images that are judged at once."""
 
+FLOOR = 0.01
+"""P(real) that an image counts with at least: a discriminator that rejects all of a batch would
+otherwise leave its order to rounding, and one that rejects all but one would leave one image."""
+
 Maker = Callable[[int], tuple[Tensor, Tensor]]
 """n -> images (n, 3, S, S) uint8 and masks (n, S, S) uint8."""
 
@@ -108,9 +112,11 @@ def p_real(network: nn.Module, images: Tensor) -> Tensor:
 def authenticity_weights(probabilities: Tensor) -> Tensor:
     """Weights (n,) of the images of a batch by P(real), with mean 1: a filter without a threshold.
 
-    None is thrown away, however rarely the discriminator errs.
+    None is thrown away, however rarely the discriminator errs: none counts less than `FLOOR` of
+    one that is surely real.
     """
-    return probabilities / probabilities.mean().clamp(min=1e-6)
+    raised = probabilities.clamp(min=FLOOR)
+    return raised / raised.mean()
 
 
 def accepted(
@@ -131,16 +137,19 @@ def accepted(
     Returns:
         n images, their masks, and the share of candidates that were accepted.
     """
-    parts: list[tuple[Tensor, Tensor, Tensor]] = []
-    passed = 0
+    kept: tuple[Tensor, ...] | None = None
+    passed = made = 0
     for _ in range(rounds):
         images, masks = make(n)
-        parts.append((images, masks, p_real(network, images)))
-        passed += int((parts[-1][2] > threshold).sum())
+        probabilities = p_real(network, images)
+        taken = probabilities > threshold
+        passed, made = passed + int(taken.sum()), made + n
+        # In the order in which they were made, so that the highest scores are not preferred.
+        fresh = (torch.where(taken, 1.0, probabilities), images, masks)
+        pool = fresh if kept is None else tuple(map(torch.cat, zip(kept, fresh, strict=True)))
+        best = pool[0].argsort(descending=True, stable=True)[:n]
+        kept = tuple(values[best] for values in pool)
         if passed >= n:
             break
-    images, masks, probabilities = (torch.cat(values) for values in zip(*parts, strict=True))
-    # In the order in which they were made, so that the highest scores are not preferred.
-    order = torch.where(probabilities > threshold, 1.0, probabilities)
-    best = order.argsort(descending=True, stable=True)[:n]
-    return images[best], masks[best], passed / len(images)
+    assert kept is not None  # noqa: S101 - there is at least one round
+    return kept[1], kept[2], passed / made

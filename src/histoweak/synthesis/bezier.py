@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from histoweak.classes import IGNORE_INDEX
 from histoweak.errors import ConfigError
 from histoweak.synthesis.blob import draw_blobs
 from histoweak.synthesis.cache import PatchCache
@@ -34,8 +33,8 @@ def bezier(
         generator: decides everything; on the CPU or on the cache's device.
 
     Returns:
-        Images (n, 3, size, size) uint8, and masks (n, size, size) uint8: class indices, 255 on
-        white background where the cache marks it and the settings ask for it.
+        Images (n, 3, size, size) uint8, and masks (n, size, size) uint8: class indices, and the
+        cache's `white_index` where it marks white background and the settings ask for it.
 
     Raises:
         ConfigError: fewer than two classes, or a pair of classes, have patches.
@@ -95,7 +94,7 @@ def _render(
     if config.white and cache.white is not None:
         white = _two(lay_cells(cache.white[:, None], cells, 2, torch.float32))
         white = _fitted(white, size, config, nearest=True)[:, 0] > 0
-        masks[torch.where(blobs, white[:, 1], white[:, 0])] = IGNORE_INDEX
+        masks[torch.where(blobs, white[:, 1], white[:, 0])] = cache.white_index
     return images.add_(0.5).clamp_(0, 255).to(torch.uint8), masks
 
 

@@ -3,15 +3,19 @@
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from histoweak.classes import IGNORE_INDEX, ClassSet
 from histoweak.data.frames import FrameStore
 from histoweak.errors import ManifestError
 from histoweak.refine.white import WhiteConfig, white_mask
+from histoweak.synthesis.config import SynthesisConfig
 from histoweak.synthesis.squares import Square, find_squares, single_class
 from histoweak.synthesis.stain import stain_effects
 
@@ -30,10 +34,13 @@ class PatchCache:
         patients: N names.
         n_classes: K.
         white: (N, S, S) bool, True on white background; None where white is tissue.
+        white_index: mask value of white background: that of a class, or 255 = ignore.
+        rows: (M,) int64, the patches that may be drawn; None for all N.
 
     Attributes:
-        counts: (K,) int64, patches per class.
-        order: (N,) int64, rows sorted by class, in their own order within one.
+        rows: (M,) int64 as above, or all.
+        counts: (K,) int64, patches per class among `rows`.
+        order: (M,) int64, `rows` sorted by class, in their own order within one.
         starts: (K,) int64, where in `order` the rows of a class begin.
     """
 
@@ -44,15 +51,25 @@ class PatchCache:
         patients: Sequence[str],
         n_classes: int,
         white: Tensor | None = None,
+        white_index: int = IGNORE_INDEX,
+        rows: Tensor | None = None,
     ) -> None:
         self.images, self.classes, self.white = images, classes, white
-        self.patients, self.n_classes = tuple(patients), n_classes
-        self.counts = torch.bincount(classes, minlength=n_classes)
-        self.order = torch.argsort(classes, stable=True)
+        self.n_classes, self.white_index = n_classes, white_index
+        self._patients = tuple(patients)
+        self.rows = torch.arange(len(images), device=images.device) if rows is None else rows
+        drawn = classes[self.rows]
+        self.counts = torch.bincount(drawn, minlength=n_classes)
+        self.order = self.rows[torch.argsort(drawn, stable=True)]
         self.starts = self.counts.cumsum(0) - self.counts
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.rows)
+
+    @property
+    def patients(self) -> tuple[str, ...]:
+        """M names, of the patches that may be drawn."""
+        return tuple(self._patients[row] for row in self.rows.tolist())
 
     @property
     def side(self) -> int:
@@ -66,22 +83,38 @@ class PatchCache:
 
     @cached_property
     def stain(self) -> Tensor:
-        """(N, 3) float32 from `stain_effects`."""
-        return stain_effects(self.images, self.classes, self.patients, self.n_classes)
+        """(N, 3) float32 from `stain_effects` of the patches that may be drawn, 0 elsewhere."""
+        found = torch.zeros(len(self.images), 3, device=self.device)
+        found[self.rows] = stain_effects(
+            self.images, self.rows, self.classes[self.rows], self.patients, self.n_classes
+        )
+        return found
 
     def to(self, device: torch.device | str) -> "PatchCache":
         """Return the cache on a device."""
-        white = None if self.white is None else self.white.to(device)
-        images, classes = self.images.to(device), self.classes.to(device)
-        return PatchCache(images, classes, self.patients, self.n_classes, white)
+        return PatchCache(
+            self.images.to(device),
+            self.classes.to(device),
+            self._patients,
+            self.n_classes,
+            None if self.white is None else self.white.to(device),
+            self.white_index,
+            self.rows.to(device),
+        )
 
     def of_patients(self, names: frozenset[str]) -> "PatchCache":
-        """Return the patches of these patients alone."""
+        """Return a cache that draws from these patients alone; the pixels are shared."""
         chosen = [name in names for name in self.patients]
         keep = torch.tensor(chosen, dtype=torch.bool, device=self.device)
-        patients = [name for name, kept in zip(self.patients, chosen, strict=True) if kept]
-        white = None if self.white is None else self.white[keep]
-        return PatchCache(self.images[keep], self.classes[keep], patients, self.n_classes, white)
+        return PatchCache(
+            self.images,
+            self.classes,
+            self._patients,
+            self.n_classes,
+            self.white,
+            self.white_index,
+            self.rows[keep],
+        )
 
     def require(self, names: Sequence[str]) -> "PatchCache":
         """Return the cache if it has patches of every class.
@@ -111,6 +144,7 @@ class PatchCache:
         side: int | None = None,
         *,
         white: WhiteConfig | None = None,
+        white_index: int = IGNORE_INDEX,
         assigned: Sequence[int] | None = None,
         folder: Path | None = None,
         limit: int = MEMORY,
@@ -123,8 +157,10 @@ class PatchCache:
             side: of the patches in pixels; None takes the usual window. See `find_squares` for
                 windows of other sizes.
             white: rule for white background; None where white is tissue.
+            white_index: mask value of white background.
             assigned: class of every window, -1 for none, in place of its label.
-            folder: where the patches lie when they take more than `limit`.
+            folder: where the patches lie when they take more than `limit`: in a file that belongs
+                to this process alone and goes with it.
             limit: bytes that are held in memory; without a folder there is none.
 
         Raises:
@@ -133,14 +169,12 @@ class PatchCache:
         side = usual_side(store) if side is None else side
         squares = find_squares(store.frames, side, assigned)
         if not squares:
-            raise ManifestError(
-                "no patch is labelled with one class alone",
-                where=str(store.folder),
-                expected="patches of a single class for synthesis to put together",
-                remedy="Cut smaller patches, or choose a method that learns from mixed patches",
-            )
-        images = _room((len(squares), 3, side, side), folder, limit)
-        masks = None if white is None else np.zeros((len(squares), side, side), np.bool_)
+            raise no_single_class(str(store.folder))
+        shape = (len(squares), 3, side, side)
+        # Images decide for both, lest marks alone fill what the limit keeps free.
+        mapped = None if np.prod(shape, dtype=np.int64) <= limit else folder
+        images: UInt8 = _room(shape, np.uint8, mapped)
+        masks = None if white is None else _room((len(squares), side, side), np.bool_, mapped)
         for i, square in enumerate(squares):
             patch = _cut(store.image(square.frame), square, side)
             images[i] = patch.transpose(2, 0, 1)
@@ -152,7 +186,42 @@ class PatchCache:
             [store.frames[square.frame].patient for square in squares],
             n_classes,
             None if masks is None else torch.from_numpy(masks),
+            white_index,
         )
+
+
+def cut_patches(
+    store: FrameStore, classes: ClassSet, config: SynthesisConfig, folder: Path
+) -> PatchCache:
+    """Cut the patches that images are synthesised from.
+
+    Args:
+        store: frames of the training split.
+        classes: of the data set; each must have a patch to itself.
+        config: `side` and `white` are used.
+        folder: as in `PatchCache.of_frames`.
+
+    Raises:
+        ManifestError: a class has no patch to itself.
+    """
+    return PatchCache.of_frames(
+        store,
+        len(classes),
+        config.side,
+        white=config.white,
+        white_index=classes.white_index,
+        folder=folder,
+    ).require(classes.names)
+
+
+def no_single_class(where: str) -> ManifestError:
+    """The error of a data set without any patch of one class alone."""
+    return ManifestError(
+        "no patch is labelled with one class alone",
+        where=where,
+        expected="patches of a single class for synthesis to put together",
+        remedy="Cut smaller patches, or choose a method that learns from mixed patches",
+    )
 
 
 def usual_side(store: FrameStore) -> int:
@@ -171,10 +240,13 @@ def usual_side(store: FrameStore) -> int:
     return max(8, int(np.median(sides))) if sides else 8
 
 
-def _room(shape: tuple[int, ...], folder: Path | None, limit: int) -> UInt8:
-    if folder is None or np.prod(shape, dtype=np.int64) <= limit:
-        return np.empty(shape, np.uint8)
-    return np.memmap(folder / "patches.u8", np.uint8, "w+", shape=shape)
+def _room(shape: tuple[int, ...], dtype: type, folder: Path | None) -> npt.NDArray[Any]:
+    """An array in memory, or in a file of this folder."""
+    if folder is None:
+        return np.empty(shape, dtype)
+    # Without a name: several processes of a run share the folder, and none may cut another's file.
+    with TemporaryFile(dir=folder) as file:
+        return np.memmap(file, dtype, "w+", shape=shape)
 
 
 def _cut(image: UInt8, square: Square, side: int) -> UInt8:

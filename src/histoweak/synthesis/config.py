@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, NonNegativeInt, field_validator
 
 from histoweak.config import StrictConfig
 from histoweak.refine.white import WhiteConfig
@@ -20,8 +20,9 @@ class MosaicConfig(StrictConfig):
     probability `warp`, shifted, scaled and rotated by at most `shift` (share of the side), `scale`
     (relative) and `rotate` (degrees). `turns` also turns each cell by a random multiple of a right
     angle. Cells of which more than `white_limit` is white are drawn again, where the rule for
-    white is set. `feather` is the width in pixels of the cross-fade at seams, 0 for hard seams.
-    `harmonise` moves the stain of all cells towards that of one of them, 0 (not) to 1 (wholly).
+    white is set and white is not their class. `feather` is the width in pixels of the cross-fade at
+    seams, 0 for hard seams. `harmonise` moves the stain of all cells towards that of one of them,
+    0 (not) to 1 (wholly).
     """
 
     cell: int | None = Field(None, ge=4)
@@ -47,7 +48,7 @@ class BezierConfig(StrictConfig):
     `published`, which by a slip compares dx + dy. `pairs` lists the allowed (background,
     foreground) class indices, null for any two classes equally often. `fit` brings patches to the
     size of the image: `keep` their scale (laid side by side, or cut), or `resize`. `turns` turns
-    patches by a random multiple of a right angle. `white` marks white pixels as ignored, where
+    patches by a random multiple of a right angle. `white` marks white pixels as such, where
     the rule for white is set. `feather` is the width in pixels of the soft edge, 0 for a hard one.
     `harmonise` as for mosaics.
     """
@@ -57,12 +58,22 @@ class BezierConfig(StrictConfig):
     edgy: float = Field(0.05, ge=0)
     samples: int = Field(24, ge=4, le=200)
     spacing: Literal["euclidean", "published", "none"] = "euclidean"
-    pairs: tuple[tuple[int, int], ...] | None = Field(None, min_length=1)
+    pairs: tuple[tuple[NonNegativeInt, NonNegativeInt], ...] | None = Field(None, min_length=1)
     fit: Literal["keep", "resize"] = "keep"
     turns: bool = True
     white: bool = True
     feather: int = Field(4, ge=0, le=32, multiple_of=2)
     harmonise: float = Field(1.0, ge=0, le=1)
+
+    @field_validator("pairs")
+    @classmethod
+    def _of_two_classes(
+        cls, pairs: tuple[tuple[int, int], ...] | None
+    ) -> tuple[tuple[int, int], ...] | None:
+        alike = [pair for pair in pairs or () if pair[0] == pair[1]]
+        if alike:
+            raise ValueError(f"{alike}: a blob is of another class than its background")
+        return pairs
 
 
 class SynthesisConfig(StrictConfig):
@@ -70,7 +81,7 @@ class SynthesisConfig(StrictConfig):
 
     `mosaic_share` is the share of mosaics, the rest are blobs. `side` is that of the cached
     single-class patches in pixels, null for the usual window. `white` is the rule for white
-    background, which is ignored in masks, null where white is tissue.
+    background, which masks ignore unless it is one of the classes, null where white is tissue.
     """
 
     mosaic: MosaicConfig = MosaicConfig()

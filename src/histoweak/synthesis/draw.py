@@ -41,7 +41,7 @@ def draw_classes(
     """Draw classes (int64 of `shape`) among those that have patches."""
     share = uniform(shape, generator, cache.device)
     if balance == "patch":
-        return cache.classes[below(len(cache), share)]
+        return cache.classes[cache.rows[below(len(cache), share)]]
     present = torch.nonzero(cache.counts).flatten()
     return present[below(len(present), share)]
 

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from histoweak.classes import IGNORE_INDEX
 from histoweak.synthesis.cache import PatchCache
 from histoweak.synthesis.canvas import REDRAWS, Cells, crossfade, draw_cells, lay_cells
 from histoweak.synthesis.config import MosaicConfig
@@ -59,8 +58,8 @@ def mosaic(
         generator: decides everything; on the CPU or on the cache's device.
 
     Returns:
-        Images (n, 3, size, size) uint8, and masks (n, size, size) uint8: class indices, 255 on
-        white background where the cache marks it.
+        Images (n, 3, size, size) uint8, and masks (n, size, size) uint8: class indices, and the
+        cache's `white_index` where it marks white background.
     """
     plan = draw_mosaics(cache, n, size, config, generator)
     images = torch.empty(n, 3, size, size, dtype=torch.uint8, device=cache.device)
@@ -109,7 +108,10 @@ def _draw_cells(
         for _ in range(REDRAWS):
             some = cells[pending].view((-1, 1))
             share = lay_cells(cache.white[:, None], some, 1, torch.float32).mean(dim=(1, 2, 3))
-            pending = pending[share > config.white_limit]
+            too_white = share > config.white_limit
+            # What is white by its class may be as white as it is.
+            too_white &= cache.classes[cells.rows[pending]] != cache.white_index
+            pending = pending[too_white]
             if len(pending) == 0:
                 break
             again = draw_classes(cache, (len(pending),), config.balance, generator)
@@ -143,7 +145,7 @@ def _render(
     if cache.white is not None:
         white = lay_cells(cache.white[:, None], plan.cells, 4, torch.bool).flatten(1)
         nearest = ys.round().long() * grid + xs.round().long()
-        masks[white.gather(1, nearest.flatten(1)).view_as(masks)] = IGNORE_INDEX
+        masks[white.gather(1, nearest.flatten(1)).view_as(masks)] = cache.white_index
     reach = min(config.feather, int(config.split * size) // 2 * 2)
     crossfade(images, plan.split.rows, reach, 2)
     crossfade(images, plan.split.columns, reach, 3)

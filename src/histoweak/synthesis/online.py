@@ -6,14 +6,13 @@ nothing lies on disk, and what a step draws follows from its generator alone.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from histoweak.classes import IGNORE_INDEX
 from histoweak.config import StrictConfig
 from histoweak.synthesis.authenticity import accepted, authenticity_weights, p_real
 from histoweak.synthesis.both import Kind, count_kinds, synthesise_kind
@@ -24,9 +23,10 @@ from histoweak.synthesis.config import SynthesisConfig
 class FilterConfig(StrictConfig):
     """What the discriminators' word is used for.
 
-    `weight`: all images are kept and count in proportion to their probability of being real, those
-    of one kind among each other. `hard`: only images above `threshold` are taken; after `rounds`
-    times as many candidates as are wanted, the likeliest fill up what is missing.
+    `weight`: all images are kept and count in proportion to their probability of being real, but
+    none as less than 0.01, those of one kind among each other. `hard`: only images above
+    `threshold` are taken; after `rounds` times as many candidates as are wanted, the likeliest
+    fill up what is missing. In both, the share above `threshold` is logged.
     """
 
     mode: Literal["hard", "weight"] = "weight"
@@ -36,11 +36,17 @@ class FilterConfig(StrictConfig):
 
 @dataclass(frozen=True)
 class Synthetic:
-    """Images (n, 3, S, S) uint8, masks (n, S, S) uint8, weights (n,) of mean 1."""
+    """Images (n, 3, S, S) uint8, masks (n, S, S) uint8, weights (n,) of mean 1.
+
+    `figures` are scalars to log where discriminators had their say: `accepted_KIND`, the share of
+    candidates with P(real) above the threshold, and `effective`, the number of images that count:
+    the squared sum of the weights over the sum of their squares (Kish 1965).
+    """
 
     images: Tensor
     masks: Tensor
     weights: Tensor
+    figures: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class OnlineSynthesis:
@@ -53,7 +59,6 @@ class OnlineSynthesis:
         rule: what the discriminators' word is used for.
         judges: discriminators by the kind of image that they judge, in eval mode; images of
             other kinds are taken as they are.
-        white_index: mask value of white background, where white is a class.
     """
 
     def __init__(
@@ -63,11 +68,9 @@ class OnlineSynthesis:
         config: SynthesisConfig,
         rule: FilterConfig | None = None,
         judges: Mapping[Kind, nn.Module] | None = None,
-        white_index: int = IGNORE_INDEX,
     ) -> None:
         self.cache, self.size, self.config = cache, size, config
         self.rule, self.judges = rule or FilterConfig(), dict(judges or {})
-        self.white_index = white_index
 
     @torch.no_grad()
     def __call__(
@@ -86,24 +89,29 @@ class OnlineSynthesis:
             self.judges = {kind: judge.to(device) for kind, judge in self.judges.items()}
         counts = count_kinds(n, self.config, generator)
         parts = [self._of_kind(kind, count, generator) for kind, count in counts.items() if count]
-        images, masks, weights = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
-        # Nothing but white background is ignored in synthetic masks.
-        masks[masks == IGNORE_INDEX] = self.white_index
-        return Synthetic(images, masks, weights)
+        images, masks, weights = (
+            torch.cat(tensors)
+            for tensors in zip(*((p.images, p.masks, p.weights) for p in parts), strict=True)
+        )
+        figures = {name: value for part in parts for name, value in part.figures.items()}
+        if figures:
+            figures["effective"] = weights.sum() ** 2 / (weights**2).sum()
+        return Synthetic(images, masks, weights, figures)
 
-    def _of_kind(
-        self, kind: Kind, n: int, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _of_kind(self, kind: Kind, n: int, generator: torch.Generator) -> Synthetic:
         def make(count: int) -> tuple[Tensor, Tensor]:
             return synthesise_kind(self.cache, kind, count, self.size, self.config, generator)
 
         judge, rule = self.judges.get(kind), self.rule
         if judge is not None and rule.mode == "hard":
-            images, masks, _ = accepted(
+            images, masks, share = accepted(
                 make, judge, n, threshold=rule.threshold, rounds=rule.rounds
             )
-            return images, masks, torch.ones(n, device=images.device)
+            ones = torch.ones(n, device=images.device)
+            return Synthetic(images, masks, ones, {f"accepted_{kind}": torch.tensor(share)})
         images, masks = make(n)
         if judge is None:
-            return images, masks, torch.ones(n, device=images.device)
-        return images, masks, authenticity_weights(p_real(judge, images))
+            return Synthetic(images, masks, torch.ones(n, device=images.device))
+        real = p_real(judge, images)
+        rate = (real > rule.threshold).float().mean()
+        return Synthetic(images, masks, authenticity_weights(real), {f"accepted_{kind}": rate})

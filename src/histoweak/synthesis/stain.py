@@ -28,20 +28,23 @@ CHUNK = 256
 
 
 def stain_effects(
-    images: Tensor, classes: Tensor, patients: Sequence[str], n_classes: int
+    images: Tensor, rows: Tensor, classes: Tensor, patients: Sequence[str], n_classes: int
 ) -> Tensor:
     """Part of the patient in the logarithm of the mean optical density.
 
     Args:
         images: (N, 3, S, S) uint8.
-        classes: (N,) int64.
-        patients: N names.
+        rows: (M,) int64, the patches in question.
+        classes: (M,) int64.
+        patients: M names.
         n_classes: K.
 
     Returns:
-        (N, 3) float32, equal for all patches of a patient.
+        (M, 3) float32, equal for all patches of a patient.
     """
-    parts = [_log_density(images[i : i + CHUNK]) for i in range(0, len(images), CHUNK)]
+    # Thinned out before rows are taken: only what is looked at is copied.
+    thin = images[:, :, ::STRIDE, ::STRIDE]
+    parts = [_log_density(thin[some]) for some in torch.split(rows, CHUNK)]
     logs, tissue = (torch.cat(values) for values in zip(*parts, strict=True))
     names = {name: i for i, name in enumerate(dict.fromkeys(patients))}
     owner = torch.tensor([names[name] for name in patients], device=images.device)
@@ -52,7 +55,7 @@ def stain_effects(
 
 def _log_density(images: Tensor) -> tuple[Tensor, Tensor]:
     """Logarithm of the mean density of tissue, (B, 3), and the share of tissue, (B,); float64."""
-    light = images[:, :, ::STRIDE, ::STRIDE].double()
+    light = images.double()
     density = -((light + 1) / 256).log()
     tissue = (density.mean(dim=1, keepdim=True) > WHITE).double()
     share = tissue.mean(dim=(1, 2, 3))

@@ -20,10 +20,11 @@ from histoweak.errors import OutputError
 from histoweak.export.png import overlay, write_index_png
 from histoweak.progress import Progress
 from histoweak.synthesis.bezier import bezier
-from histoweak.synthesis.cache import PatchCache
+from histoweak.synthesis.cache import PatchCache, cut_patches, no_single_class
 from histoweak.synthesis.config import SynthesisConfig
 from histoweak.synthesis.labels import classes_in
 from histoweak.synthesis.mosaic import mosaic
+from histoweak.synthesis.squares import NONE, single_class
 
 Kind = Literal["mosaic", "bezier", "both"]
 TABLE, SHEET = "manifest.csv", "contact-sheet.png"
@@ -54,7 +55,7 @@ def open_cache(
     limit: float,
     progress: Progress,
 ) -> PatchCache:
-    """Decode the training split and cut its single-class patches.
+    """Decode the training patches of a single class, and hold them.
 
     Args:
         manifest: the data set.
@@ -66,9 +67,13 @@ def open_cache(
 
     Raises:
         ManifestError: no training rows, or a class without a patch to itself.
+        ImageError: too many images cannot be used.
     """
     manifest.require_trainable()
-    records = manifest.split("train")
+    # Neither pixels nor place of any other patch are needed.
+    records = [r for r in manifest.split("train") if single_class(r.labels) != NONE]
+    if not records:
+        raise no_single_class("training rows of the manifest")
     store: FrameStore = build_frames(
         records,
         len(manifest.classes),
@@ -79,10 +84,7 @@ def open_cache(
         skips=Skips(len(records), limit),
         progress=progress,
     )
-    cache = PatchCache.of_frames(
-        store, len(manifest.classes), config.side, white=config.white, folder=folder
-    )
-    return cache.require(manifest.classes.names)
+    return cut_patches(store, manifest.classes, config, folder)
 
 
 def write_synthetic(
