@@ -3,15 +3,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from histoweak.api import configure
 from histoweak.classes import ClassSet
 from histoweak.data.instances import InstanceStore
+from histoweak.data.manifest import Manifest
 from histoweak.errors import ConfigError
 from histoweak.methods.camel import EnrichmentConfig, build
+from histoweak.pipeline import StageContext
 from histoweak.stages.pseudo_masks import make_mask
+from histoweak.stages.scores import write_scores
 from tests import program
 from tests.conftest import TINY, write_settings
+from tests.data.test_crops import frame, write_store
 from tests.method_tester import MethodTester
 
 
@@ -52,6 +57,23 @@ def test_the_negative_class_is_one_of_several() -> None:
             build(settings(coarse, (path, value)), classes)
 
 
+def test_enrichment_finds_the_negative_class_in_patches_that_do_not_name_it(tmp_path) -> None:
+    classes = ClassSet(("adenoma", "normal"))
+    config = settings(("cmil.bags.negative", "normal"), ("pseudo_masks.white", None))
+    enrich = next(s for s in build(config, classes) if s.name == "pseudo-masks")
+    described = frame([(0, 0, 32, 32)], 32, 32, labels=[(1, 0)])
+    write_store(tmp_path / "frames", [described], [np.full((32, 32, 3), 100, np.uint8)])
+    inputs = {"frames": tmp_path / "frames", "scores": tmp_path / "scores"}
+    inputs["scores"].mkdir()
+    adenoma = np.array([[0.9, 0.1], [0.9, 0.1]], np.float32)
+    write_scores(inputs["scores"] / "000000.tif", np.stack([adenoma, 1 - adenoma]))
+    (inputs["scores"] / "scores.json").write_text('{"stride": 16}')
+    (inputs["scores"] / "patch_probs.csv").write_text("frame,window,a,b\n0,0,0.9,0.9\n")
+    enrich.run(StageContext(tmp_path, inputs, 0, Manifest(classes, ())))
+    mask = np.asarray(Image.open(tmp_path / "000000.png"))
+    assert mask.tolist() == [[0] * 16 + [1] * 16] * 32
+
+
 @pytest.mark.parametrize("side", [96, 64])
 def test_coarse_instances_hold_whole_fine_ones(side) -> None:
     with pytest.raises(ConfigError, match=rf"cascade\.cmil\.net\.side = {side}"):
@@ -74,8 +96,8 @@ def test_a_cascade_adds_coarse_instances_to_the_patches(phantom: Path, tmp_path:
     ]  # fmt: skip
     folders = {p.name.rsplit("-", 1)[0]: p for p in (out / "stages").iterdir()}
     store = InstanceStore(folders["frames"], folders["bags"] / "instances.json")
-    frame = store.frames[0]
+    first = store.frames[0]
     # A patch of 64 px is one coarse instance, which at threshold 0 carries the label of the patch,
     # and the first class, which any patch may hold.
-    assert np.allclose(frame.boxes, [[0, 0, 64, 64]] * 2)
-    assert frame.labels[1] == (1, *frame.labels[0][1:])
+    assert np.allclose(first.boxes, [[0, 0, 64, 64]] * 2)
+    assert first.labels[1] == (1, *first.labels[0][1:])

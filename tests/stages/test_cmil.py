@@ -53,18 +53,18 @@ def picture(height, width, seed=0):
     return colours.repeat(SIDE, 0).repeat(SIDE, 1)
 
 
-def squares_of(image, box):
-    """Colours (n, 3) in [0, 1] of the whole squares in a box, row after row, and which are dark."""
+def squares_of(image, box, blank):
+    """Colours (n, 3) in [0, 1] of the whole squares in a box, row after row, and which count."""
     x0, y0, x1, y1 = (int(v) for v in box)
     found = image[y0:y1:SIDE, x0:x1:SIDE].reshape(-1, 3)
-    return torch.from_numpy(found / 255).float(), found.mean(1) < 220
+    return torch.from_numpy(found / 255).float(), (found.mean(1) < 220) | (blank == 1)
 
 
-def loss_by_loop(network, windows, criterion, weights, share=0.0, certain=0.0):
+def loss_by_loop(network, windows, criterion, weights, share=0.0, certain=0.0, blank=0.7):
     """The loss of windows (image, box, label): terms of answers, and of what is certain."""
     terms, told, negative = [], [], network.negative
     for image, box, label in windows:
-        colours, dark = squares_of(image, box)
+        colours, dark = squares_of(image, box, blank)
         if not dark.any():
             continue
         named = [1 if k == negative else v for k, v in enumerate(label)]
@@ -101,7 +101,8 @@ def batch_of(images, boxes, labels):
 @pytest.mark.parametrize("weights", [None, (0.5, 1.5)])
 @pytest.mark.parametrize(("share", "certain"), [(0.0, 0.0), (0.3, 0.7)])
 @pytest.mark.parametrize("negative", [None, 0])
-def test_the_loss_of_bags_is_that_of_a_loop(criterion, weights, share, certain, negative):
+@pytest.mark.parametrize("blank", [0.7, 1.0])
+def test_the_loss_of_bags_is_that_of_a_loop(criterion, weights, share, certain, negative, blank):
     """A patch beside a bag of a quarter of its size, a blank one, one of one class."""
     if negative is not None and weights:
         weights = weights[1:]
@@ -110,13 +111,13 @@ def test_the_loss_of_bags_is_that_of_a_loop(criterion, weights, share, certain, 
     labels = [[1.0, 1], [0, 1], [1, 0], [1, 0]]
     network = Stub(InstanceNetConfig(negative=negative))
     batch = batch_of(images, boxes, labels)
-    config = BagConfig(shift=False, share=share, certain=certain, negative=None)
+    config = BagConfig(shift=False, share=share, certain=certain, blank=blank)
     seen = batch.images.float() / 255
     given = None if weights is None else torch.tensor(weights)
     found = Bags(config, SIDE).loss(network, seen, batch, criterion, given)
     windows = [(images[int(b[0])], b[1:], y) for b, y in zip(boxes, labels, strict=True)]
     own = weights or (1.0,) * len(network.answering)
-    expected = loss_by_loop(network, windows, criterion, own, share, certain)
+    expected = loss_by_loop(network, windows, criterion, own, share, certain, blank)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 

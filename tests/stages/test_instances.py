@@ -80,7 +80,7 @@ def test_more_than_one_instance_may_be_chosen():
     assert known(most, least, [1], per_bag=0.5) == [[1], [1], [1], [-1]]
 
 
-def stage(tmp_path, bias, classes=("a", "b"), images=None, **config):
+def stage(tmp_path, bias, classes=("a", "b"), images=None, more=(), **config):
     """Run the stage on a patch of each label, with classifiers that say the same of everything."""
     net = InstanceNetConfig(encoder="test_resnet", side=32, strides=(16,))
     network = InstanceNet(net, len(classes))
@@ -92,7 +92,10 @@ def stage(tmp_path, bias, classes=("a", "b"), images=None, **config):
         TissueModel(network, net, ClassSet(classes)).save(tmp_path / name / "model")
         inputs[name] = tmp_path / name
     labels = np.eye(len(classes), dtype=int).tolist()
-    frames = [frame([(0, 0, 32, 32)], patient=str(i), labels=[y]) for i, y in enumerate(labels)]
+    frames = [
+        frame([(0, 0, 32, 32), *more], patient=str(i), labels=[y] * (1 + len(more)))
+        for i, y in enumerate(labels)
+    ]
     grey = [np.full((64, 64, 3), 120, np.uint8)] * len(classes)
     write_store(tmp_path / "frames", frames, images or grey)
     said = io.StringIO()
@@ -109,6 +112,12 @@ def test_a_class_of_which_no_instance_is_kept_is_named(tmp_path):
     # One window each: `a` is found in its own patch, `b` rightly missed in that of the other.
     assert counts == {"a": {"present": 1, "absent": 0}, "b": {"present": 0, "absent": 1}}
     assert "warning: no instance that holds b was kept" in said
+
+
+def test_instances_that_no_crop_can_show_whole_are_not_kept(tmp_path):
+    # A window of 24 px in the corner: its one instance of 32 px reaches beyond the frame.
+    counts, _ = stage(tmp_path, [9.0, -9.0], more=[(40, 40, 64, 64)])
+    assert counts["a"] == {"present": 1, "absent": 0}
 
 
 def test_no_instance_at_all_ends_with_what_to_do(tmp_path):
