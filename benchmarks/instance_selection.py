@@ -25,14 +25,14 @@ CLASSES = 2
 def plain(network: InstanceNet, instances: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
     """Loss by a gradient through every instance."""
     logits = network.classify(instances.flatten(0, 1)).view(*instances.shape[:2], -1)
-    chosen = choose(logits.detach().sigmoid(), labels, valid, "max-min")
-    return answer_loss(logits.transpose(1, 2).gather(2, chosen), labels)
+    picks = choose(logits.detach().sigmoid(), labels, valid, "max-min")
+    return answer_loss(logits.transpose(1, 2).gather(2, picks.index), labels, picks.valid)
 
 
 def two_passes(network: InstanceNet, instances: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
     """Loss by a gradient through the chosen instances."""
-    chosen = choose(judge(network, instances), labels, valid, "max-min")
-    return answer_loss(answers(network.classify, instances, chosen).own, labels)
+    picks = choose(judge(network, instances, valid), labels, valid, "max-min")
+    return answer_loss(answers(network.classify, instances, picks).own, labels, picks.valid)
 
 
 def measure(network: InstanceNet, loss_of: Callable[[], Tensor]) -> tuple[float, int, list[Tensor]]:

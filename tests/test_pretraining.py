@@ -217,7 +217,7 @@ def test_the_content_of_the_weights_is_part_of_the_key(tmp_path: Path) -> None:
     config = SegmenterConfig(net=SegmenterNetConfig(weights=str(path)))
 
     def key() -> str:
-        stage = segmenter_stage(config, RuntimeConfig(), masks="pseudo-masks")
+        stage = segmenter_stage(config, RuntimeConfig(), masks="pseudo-masks", starts={})
         return stage_key(stage, 0, (), "")
 
     keys = {key()}

@@ -12,6 +12,7 @@ from histoweak.data.instances import (
     cut,
     lattice,
     lattice_size,
+    lattices,
     tissue,
     write_instances,
 )
@@ -44,6 +45,35 @@ def test_as_many_instances_as_fit(window, side, number):
     assert lattice_size(window, side) == number
 
 
+def test_every_window_has_the_lattice_of_its_own_size():
+    """A patch of 128 px beside coarse instances of 64, one of which is no square."""
+    boxes = torch.tensor([[0.0, 0, 0, 128, 128], [0, 64, 0, 128, 64], [1, 0, 0, 32, 64]])
+    squares, real = lattices(boxes, 32)
+    assert squares.shape == (3, 16, 5) and real.sum(1).tolist() == [16, 4, 4]
+    assert squares[0].tolist() == [
+        [0, x, y, x + 32, y + 32] for y in range(0, 128, 32) for x in range(0, 128, 32)
+    ]
+    assert squares[1, :4].tolist() == [[0, x, y, x + 32, y + 32] for y in (0, 32) for x in (64, 96)]
+    assert not squares[1, 4:, 1:].any() and not real[1:, 4:].any()
+    shift = torch.tensor([[0.0, 0], [1, 0.5], [0, 0]])
+    room = torch.tensor([[0.0, 64, 0, 144, 80]]).expand(3, 5)
+    moved, real = lattices(room, 32, shift)
+    for i in range(3):
+        torch.testing.assert_close(moved[i], lattice(room[[i]], 2, 32, shift[[i]])[0])
+    nothing, real = lattices(torch.zeros(0, 5), 32)
+    assert not len(nothing) and not len(real)
+
+
+def test_beyond_the_border_the_image_is_repeated():
+    images = torch.rand(2, 3, 12, 9)
+    squares = torch.tensor([[[1.0, -4, 2, 12, 18], [0, 0, 0, 16, 16]]])
+    padded = np.pad(images.numpy(), ((0, 0), (0, 0), (0, 6), (4, 7)), mode="edge")
+    pieces = cut(images, squares, 16)
+    np.testing.assert_allclose(pieces[0, 0], padded[1, :, 2:18, :16], atol=1e-6)
+    np.testing.assert_allclose(pieces[0, 1], padded[0, :, :16, 4:20], atol=1e-6)
+    assert cut(images, squares[:, :0], 16).shape == (1, 0, 3, 16, 16)
+
+
 def test_whole_pixel_squares_are_cut_as_they_are():
     images = torch.rand(2, 3, 24, 30)
     squares = torch.tensor([[[1.0, 4, 6, 12, 14], [0, 0, 0, 8, 8]]])
@@ -59,6 +89,9 @@ def test_white_squares_hold_no_tissue():
     assert tissue(images, squares, 220, 0.5).tolist() == [[False, True, True]]
     assert tissue(images, squares, 220, 0.2).tolist() == [[False, True, False]]
     assert tissue(images, squares, 255, 0.0).all()
+    # Half of the first lies beyond the image, and so do three quarters of the second.
+    out = torch.tensor([[[0.0, 24, 0, 40, 16], [0, 24, 8, 40, 24]]])
+    assert tissue(images, out, 220, 0.6).tolist() == [[True, False]]
 
 
 def test_instances_are_read_back_as_windows_of_their_frames(tmp_path):

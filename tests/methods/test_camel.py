@@ -2,10 +2,21 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
+from PIL import Image
 
+from histoweak.api import configure
+from histoweak.classes import ClassSet
 from histoweak.data.instances import InstanceStore
+from histoweak.data.manifest import Manifest
+from histoweak.errors import ConfigError
+from histoweak.methods.camel import EnrichmentConfig, build
+from histoweak.pipeline import StageContext
+from histoweak.stages.pseudo_masks import make_mask
+from histoweak.stages.scores import write_scores
 from tests import program
 from tests.conftest import TINY, write_settings
+from tests.data.test_crops import frame, write_store
 from tests.method_tester import MethodTester
 
 
@@ -14,13 +25,69 @@ class TestCamel(MethodTester):
     settings = TINY["camel"]
 
 
+def test_enrichment_leaves_no_holes_among_many_classes() -> None:
+    scores = np.array([[[0.40, 0.20]], [[0.35, 0.45]], [[0.25, 0.35]]], np.float32)
+    allowed, image = np.ones((3, 1, 2), bool), np.full((1, 2, 3), 100, np.uint8)
+    config = EnrichmentConfig(white=None)
+    mask = make_mask(scores, allowed, image, config, "posterior", ClassSet(("a", "b", "c")))
+    assert mask.tolist() == [[0, 1]]
+
+
+def settings(*more):
+    def nested(path, value):
+        for key in reversed(path.split(".")):
+            value = {key: value}
+        return value
+
+    return configure("camel", "default", [nested(*one) for one in more])
+
+
+def test_the_negative_class_is_one_of_several() -> None:
+    classes = ClassSet(("adenoma", "normal"))
+    config = settings(("cmil.bags.negative", "normal"), ("cascade", {}))
+    stages = {stage.name: stage.config for stage in build(config, classes)}
+    for name in ("cmil-max-coarse", "cmil-min"):
+        assert stages[name].bags.negative == "normal" and stages[name].net.negative == 1
+    for names in (("a", "b"), ("normal",)):
+        with pytest.raises(ConfigError, match=r"cmil\.bags\.negative = 'normal'"):
+            build(config, ClassSet(names))
+    coarse = ("cascade.cmil.net.side", 128)
+    for path, value in (("cmil.net.negative", 0), ("cascade.cmil.bags.negative", "adenoma")):
+        with pytest.raises(ConfigError, match=r"Set cmil\.bags\.negative alone"):
+            build(settings(coarse, (path, value)), classes)
+
+
+def test_enrichment_finds_the_negative_class_in_patches_that_do_not_name_it(tmp_path) -> None:
+    classes = ClassSet(("adenoma", "normal"))
+    config = settings(("cmil.bags.negative", "normal"), ("pseudo_masks.white", None))
+    enrich = next(s for s in build(config, classes) if s.name == "pseudo-masks")
+    described = frame([(0, 0, 32, 32)], 32, 32, labels=[(1, 0)])
+    write_store(tmp_path / "frames", [described], [np.full((32, 32, 3), 100, np.uint8)])
+    inputs = {"frames": tmp_path / "frames", "scores": tmp_path / "scores"}
+    inputs["scores"].mkdir()
+    adenoma = np.array([[0.9, 0.1], [0.9, 0.1]], np.float32)
+    write_scores(inputs["scores"] / "000000.tif", np.stack([adenoma, 1 - adenoma]))
+    (inputs["scores"] / "scores.json").write_text('{"stride": 16}')
+    (inputs["scores"] / "patch_probs.csv").write_text("frame,window,a,b\n0,0,0.9,0.9\n")
+    enrich.run(StageContext(tmp_path, inputs, 0, Manifest(classes, ())))
+    mask = np.asarray(Image.open(tmp_path / "000000.png"))
+    assert mask.tolist() == [[0] * 16 + [1] * 16] * 32
+
+
+@pytest.mark.parametrize("side", [96, 64])
+def test_coarse_instances_hold_whole_fine_ones(side) -> None:
+    with pytest.raises(ConfigError, match=rf"cascade\.cmil\.net\.side = {side}"):
+        settings(("cascade.cmil.net.side", side), ("cascade.cmil.net.strides", [32]))
+
+
 def test_a_cascade_adds_coarse_instances_to_the_patches(phantom: Path, tmp_path: Path) -> None:
     coarse = {"net": {"encoder": "test_resnet", "side": 64, "strides": [32]}}
     cascade = {"cmil": {**TINY["camel"]["cmil"], **coarse}, "bags": {"threshold": 0.0}}
     settings = write_settings(tmp_path / "tiny.yaml", {**TINY["camel"], "cascade": cascade})
     out = tmp_path / "run"
     words = ("run", "camel", "--data", phantom, "--out", out, "--config", settings)
-    ended = program.run(*words, "--select", "val-label")
+    negative = ("--set", "cmil.bags.negative=tumour")
+    ended = program.run(*words, "--select", "val-label", *negative)
     assert ended.code == 0, ended
     names = [stage["name"] for stage in json.loads((out / "run.json").read_text())["stages"]]
     assert names[1:7] == [
@@ -29,6 +96,8 @@ def test_a_cascade_adds_coarse_instances_to_the_patches(phantom: Path, tmp_path:
     ]  # fmt: skip
     folders = {p.name.rsplit("-", 1)[0]: p for p in (out / "stages").iterdir()}
     store = InstanceStore(folders["frames"], folders["bags"] / "instances.json")
-    frame = store.frames[0]
-    # A patch of 64 px is one coarse instance, which carries the label of the patch at threshold 0.
-    assert np.allclose(frame.boxes, [[0, 0, 64, 64]] * 2) and frame.labels[0] == frame.labels[1]
+    first = store.frames[0]
+    # A patch of 64 px is one coarse instance, which at threshold 0 carries the label of the patch,
+    # and the first class, which any patch may hold.
+    assert np.allclose(first.boxes, [[0, 0, 64, 64]] * 2)
+    assert first.labels[1] == (1, *first.labels[0][1:])

@@ -40,6 +40,20 @@ def test_group_normalisation_treats_every_instance_on_its_own():
     assert not torch.allclose(tied.classify(instances)[:2], tied.classify(instances[:2]))
 
 
+@pytest.mark.parametrize("negative", [0, 1, 2])
+def test_a_negative_class_is_one_less_the_largest_of_the_others(negative):
+    torch.manual_seed(0)
+    net = InstanceNetConfig(encoder="test_resnet", side=32, strides=(16,), negative=negative)
+    whole = InstanceNet(net, 3).eval()
+    assert whole.head.out_features == 2
+    probs = whole(torch.rand(2, 3, 64, 32)).sigmoid()
+    rest = [k for k in range(3) if k != negative]
+    assert whole.answering == rest
+    torch.testing.assert_close(probs[:, negative], 1 - probs[:, rest].amax(1))
+    # The most probable class is the negative one exactly where no other reaches a half.
+    assert ((probs.argmax(1) == negative) == (probs[:, rest] < 0.5).all(1)).all()
+
+
 def test_wrong_sizes_and_names():
     for side, stride in ((32, 48), (33, 16)):
         with pytest.raises(ValidationError, match="even number"):

@@ -67,6 +67,14 @@ def test_what_labels_allow_is_a_rule_per_pixel(windows, threshold) -> None:
         assert {k for k in range(3) if allowed[k, y, x]} == (every or some)
 
 
+def test_a_class_common_to_all_patches_is_allowed_whatever_they_name() -> None:
+    boxes = [(0, 0, 4, 7), (4, 0, 8, 7)]
+    silent = np.zeros((2, 2), np.float32)
+    allowed = allowed_classes(frame(boxes, [(0, 1), (1, 0)]), silent, None, 2, common=0)
+    assert allowed[0].tolist() == [[True] * 8 + [False]] * 7
+    assert allowed[1].tolist() == [[True] * 4 + [False] * 5] * 7
+
+
 def test_windows_between_pixels_hold_the_pixels_whose_centre_they_hold() -> None:
     allowed = allowed_classes(
         frame([(0.6, 0.0, 4.4, 7.0)], [(0, 1)]), np.zeros((1, 2), np.float32), None, 2

@@ -1,6 +1,7 @@
 """Instances: small squares of tissue on the windows of frames."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import roi_align
 
@@ -23,6 +25,31 @@ INSTANCES = "instances.json"
 def lattice_size(window: float, side: int) -> int:
     """How many instances stand side by side in a window, at least one."""
     return max(1, round(window / side))
+
+
+def lattices(boxes: Tensor, side: int, shift: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Place on each window as many squares as its longer side holds.
+
+    Args:
+        boxes: (N, 5) item index, then x0 y0 x1 y1 in pixels.
+        side: of a square in pixels.
+        shift: as in `lattice`.
+
+    Returns:
+        (N, n, 5) squares, n those of the largest window, and (N, n) bool, which of them are real:
+        smaller windows are filled up with empty ones.
+    """
+    longest = (boxes[:, 3:] - boxes[:, 1:3]).amax(dim=1).tolist() if len(boxes) else []
+    numbers = torch.tensor([lattice_size(length, side) for length in longest], dtype=torch.long)
+    most = int(numbers.max()) ** 2 if len(numbers) else 1
+    squares = boxes.new_zeros(len(boxes), most, 5)
+    real = torch.zeros(len(boxes), most, dtype=torch.bool, device=boxes.device)
+    for number in set(numbers.tolist()):
+        rows = (numbers == number).nonzero()[:, 0].to(boxes.device)
+        moved = None if shift is None else shift[rows]
+        squares[rows, : number**2] = lattice(boxes[rows], number, side, moved)
+        real[rows, : number**2] = True
+    return squares, real
 
 
 def lattice(boxes: Tensor, number: int, side: int, shift: Tensor | None = None) -> Tensor:
@@ -55,7 +82,7 @@ def lattice(boxes: Tensor, number: int, side: int, shift: Tensor | None = None) 
 
 
 def cut(images: Tensor, squares: Tensor, side: int) -> Tensor:
-    """Cut squares out of images, bilinearly.
+    """Cut squares out of images, bilinearly; beyond the border the image is repeated.
 
     Args:
         images: (B, C, H, W) float.
@@ -65,13 +92,34 @@ def cut(images: Tensor, squares: Tensor, side: int) -> Tensor:
     Returns:
         (..., C, side, side).
     """
+    margin = _overhang(squares, (images.shape[2], images.shape[3]))
+    if margin:
+        images = F.pad(images, (margin,) * 4, mode="replicate")
+        squares = squares + squares.new_tensor([0, margin, margin, margin, margin])
+    return _align(images, squares, side)
+
+
+def _overhang(squares: Tensor, size: tuple[int, int]) -> int:
+    """Pixels that squares reach beyond images (height, width), 0 where half a pixel is most.
+
+    So far `roi_align` itself repeats the border; further out it reads zeros, which are black.
+    """
+    if not squares.numel():
+        return 0
+    low = -squares[..., 1:3].min()
+    high = (squares[..., 3:] - squares.new_tensor(size[::-1])).max()
+    overhang = float(torch.maximum(low, high))
+    return math.ceil(overhang) if overhang > 0.5 else 0
+
+
+def _align(images: Tensor, squares: Tensor, side: int) -> Tensor:
     flat = squares.reshape(-1, 5)
     pieces: Tensor = roi_align(images, flat, side, 1.0, sampling_ratio=-1, aligned=True)
     return pieces.view(*squares.shape[:-1], *pieces.shape[1:])
 
 
 def tissue(images: Tensor, squares: Tensor, gray: int, blank: float) -> Tensor:
-    """Which squares hold tissue.
+    """Which squares hold tissue; what lies beyond the image is white.
 
     Args:
         images: (B, 3, H, W) uint8.
@@ -84,8 +132,9 @@ def tissue(images: Tensor, squares: Tensor, gray: int, blank: float) -> Tensor:
     """
     weights = torch.tensor([0.299, 0.587, 0.114], device=images.device)
     luma = torch.einsum("bchw,c->bhw", images.float(), weights)
-    white = (luma > gray).float()[:, None]
-    return cut(white, squares, 8).mean(dim=(2, 3, 4)) <= blank
+    dark = (luma <= gray).float()[:, None]
+    # Zeros beyond the image are no tissue. The mean of eight times eight ones may miss 1 a little.
+    return _align(dark, squares, 8).mean(dim=(2, 3, 4)) >= 1 - blank - 1e-6
 
 
 class InstanceStore(FrameStore):

@@ -11,10 +11,12 @@ label train a third one, which labels all squares of all patches; DeepLabV3+ lea
 """
 
 from collections.abc import Sequence
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from histoweak.classes import ClassSet
+from histoweak.errors import ConfigError
 from histoweak.methods.config import MethodConfig
 from histoweak.pipeline import Stage
 from histoweak.stages.bags import CascadeConfig, bags_stage
@@ -36,11 +38,11 @@ from histoweak.training.selection import selection_of
 class EnrichmentConfig(PseudoMaskConfig):
     """How the classifier's word on every instance becomes labels of pixels.
 
-    As for other pseudo-masks, but every instance of tissue gets the more probable class: the
-    lattice is coarse enough without holes.
+    As for other pseudo-masks, but every instance of tissue gets the most probable class, however
+    many there are: the lattice is coarse enough without holes.
     """
 
-    threshold: float = Field(0.5, gt=0, le=1)
+    threshold: float = Field(0.0, ge=0, le=1)
     gate: float | None = Field(None, ge=0, le=1)
     min_area: float = Field(0.0, ge=0, lt=1)
 
@@ -57,26 +59,44 @@ class Config(MethodConfig):
     pseudo_masks: EnrichmentConfig = EnrichmentConfig()
     segmenter: SegmenterConfig = SegmenterConfig()
 
+    @model_validator(mode="after")
+    def _coarser(self) -> Self:
+        if self.cascade is not None:
+            coarse, side = self.cascade.cmil.net.side, self.cmil.net.side
+            if coarse < 2 * side or coarse % side:
+                raise ValueError(
+                    f"cascade.cmil.net.side = {coarse} is not two or more times "
+                    f"cmil.net.side = {side}, so coarse instances could not be cut into finer ones"
+                )
+        return self
+
 
 def build(config: Config, classes: ClassSet) -> Sequence[Stage]:
     """Return the stages in order.
 
     Raises:
-        ConfigError: `pseudo_masks.negative` is none of the classes.
+        ConfigError: `pseudo_masks.negative` or `cmil.bags.negative` is none of the classes.
     """
-    runtime = config.runtime
-    starts = {"classifier": config.cmil.net}
+    runtime, negative = config.runtime, config.cmil.bags.negative
+    cmil = _with_negative(config.cmil, negative, classes)
+    starts = {"classifier": cmil.net}
     stages = [frames_stage(config.frames)]
     last = Round()
     if config.cascade is not None:
         coarse, last = Round("coarse"), Round(bags=("bags",))
-        stages += _round(config, config.cascade.cmil, coarse)
+        stages += _round(config, _with_negative(config.cascade.cmil, negative, classes), coarse)
         stages += [bags_stage(config.cascade.bags, runtime, coarse)]
     return [
         *stages,
-        *_round(config, config.cmil, last),
+        *_round(config, cmil, last),
         scores_stage(config.scores, runtime),
-        pseudo_mask_stage(config.pseudo_masks, config.scores.reading, classes, runtime=runtime),
+        pseudo_mask_stage(
+            config.pseudo_masks,
+            config.scores.reading,
+            classes,
+            runtime=runtime,
+            everywhere=negative,
+        ),
         segmenter_stage(config.segmenter, runtime, masks="pseudo-masks", starts=starts),
         instance_evaluation_stage(config.evaluation, runtime),
         evaluation_stage(
@@ -88,6 +108,28 @@ def build(config: Config, classes: ClassSet) -> Sequence[Stage]:
             selection=selection_of(config),
         ),
     ]
+
+
+def _with_negative(cmil: CmilConfig, name: str | None, classes: ClassSet) -> CmilConfig:
+    """Settings of a round whose bags and network know the class without answers of its own."""
+    own = (cmil.bags.negative, cmil.net.negative)
+    if own not in ((None, None), (name, None)):
+        raise ConfigError(
+            f"bags.negative = {own[0]!r} and net.negative = {own[1]!r} in a round of instances",
+            expected=f"the name in cmil.bags.negative, which is {name!r}, for all rounds",
+            remedy="Set cmil.bags.negative alone",
+        )
+    if name is None:
+        return cmil
+    if name not in classes.names or len(classes) == 1:
+        raise ConfigError(
+            f"cmil.bags.negative = {name!r}",
+            expected=f"one of several classes; those of the data set are {list(classes.names)}",
+            remedy="Name the class that holds whatever the others do not, or set it to null",
+        )
+    bags = cmil.bags.model_copy(update={"negative": name})
+    net = cmil.net.model_copy(update={"negative": classes.names.index(name)})
+    return cmil.model_copy(update={"bags": bags, "net": net})
 
 
 def _round(config: Config, cmil: CmilConfig, round_: Round) -> list[Stage]:

@@ -27,12 +27,15 @@ class InstanceNetConfig(MapsNetConfig):
     `encoder` is a timm architecture; `side` the height and width of an instance in pixels at
     working scale. In maps, instances follow each other every `strides` pixels (one number): below
     `side` they overlap. `norm` is `group`, which treats every instance on its own, or `batch`.
+    `negative` is the index of the class without a logit of its own, null for none; in `camel` it
+    follows from the name in `cmil.bags.negative`.
     """
 
     encoder: str = "resnet18"
     side: int = Field(64, ge=16)
     strides: tuple[int, ...] = Field((32,), min_length=1, max_length=1)
     norm: Literal["group", "batch"] = "group"
+    negative: int | None = Field(None, ge=0)
 
     @model_validator(mode="after")
     def _even_margins(self) -> Self:
@@ -41,9 +44,17 @@ class InstanceNetConfig(MapsNetConfig):
             raise ValueError(f"side {self.side} must exceed stride {stride} by an even number")
         return self
 
+    def answering(self, n_classes: int) -> list[int]:
+        """Indices of those of K classes that have a logit of their own."""
+        return [k for k in range(n_classes) if k != self.negative]
+
 
 class InstanceNet(PooledNetwork):
     """An encoder with one logit per class; an image is what its strongest instance is.
+
+    A negative class is what no other class claims: its probability is 1 - the largest of theirs,
+    its logit the largest of theirs with the other sign. With two classes one logit is all there
+    is, as in the source.
 
     Args:
         config: which network.
@@ -64,12 +75,16 @@ class InstanceNet(PooledNetwork):
         self.encoder = whole_timm(config.encoder, config.weights)
         if config.norm == "group":
             _group_norm(self.encoder, keep=config.weights is not None)
-        self.head = nn.Linear(self.encoder.num_features, n_classes)
+        self.negative, self.answering = config.negative, config.answering(n_classes)
+        self.head = nn.Linear(self.encoder.num_features, len(self.answering))
 
     def classify(self, instances: Tensor) -> Tensor:
         """Return logits (n, K) of instances (n, 3, side, side) in [0, 1]."""
         logits: Tensor = self.head(self.encoder(self.normalise(instances)))
-        return logits
+        if self.negative is None:
+            return logits
+        rest = -logits.amax(dim=1, keepdim=True)
+        return torch.cat([logits[:, : self.negative], rest, logits[:, self.negative :]], dim=1)
 
     def maps(self, activations: Tensor) -> Tensor:
         """The logits of the instances as they are."""

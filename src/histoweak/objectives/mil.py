@@ -15,44 +15,57 @@ from torch import Tensor
 Criterion = Literal["max-max", "max-min"]
 
 
+@dataclass(frozen=True)
+class Picks:
+    """The instances that answer for the labels.
+
+    `index` (B, K, m), first choice first; `valid` (B, K, m) bool: an image of fewer than m such
+    instances fills up with others, which do not count.
+    """
+
+    index: Tensor
+    valid: Tensor
+
+
 def choose(
     probs: Tensor, labels: Tensor, valid: Tensor, criterion: Criterion, share: float = 0.0
-) -> Tensor:
+) -> Picks:
     """Choose the instances that answer for each label.
 
     An absent class is answered for by the instance that looks most like it, the hardest negative.
     A present class by the instance that looks most like it (`max-max`) or least (`max-min`).
-    With `share` r > 0 the ceil(r n) instances that come first answer together, as a lower bound
-    on the share of a present class asks for (CAMEL2, arXiv 2310.05394).
+    With `share` r > 0 the ceil(r v) of v valid instances that come first answer together, as a
+    lower bound on the share of a present class asks for (CAMEL2, arXiv 2310.05394).
 
     Args:
         probs: (B, n, K) probabilities of the n instances of B images.
         labels: (B, K) 0 or 1.
-        valid: (B, n) bool, instances that may be chosen; blank glass is none. Where no instance
-            of an image is valid, all are.
+        valid: (B, n) bool, instances that may be chosen; blank glass is none. Nothing answers for
+            an image without any.
         criterion: how present classes choose.
         share: r in [0, 1].
 
     Returns:
-        (B, K, m) indices of instances, m = max(1, ceil(r n)), first choice first. Invalid
-        instances are only chosen where there are fewer than m valid ones.
+        Picks of m instances, the largest max(1, ceil(r v)) of all images.
     """
-    count = probs.shape[1]
-    number = max(1, -int(-share * count // 1))
-    usable = valid | ~valid.any(dim=1, keepdim=True)
+    # Less what rounding adds: 0.07 * 100 is a little more than 7.
+    wanted = (share * valid.sum(dim=1).double() - 1e-9).ceil().clamp(min=1).long()
+    number = int(wanted.max()) if len(wanted) else 1
     liking = probs.transpose(1, 2)
     if criterion == "max-min":
         liking = torch.where(labels[:, :, None] > 0, -liking, liking)
-    liking = liking.masked_fill(~usable[:, None, :], -torch.inf)
-    return liking.topk(number, dim=2).indices
+    best = liking.masked_fill(~valid[:, None, :], -torch.inf).topk(number, dim=2)
+    asked = torch.arange(number, device=valid.device) < wanted[:, None]
+    return Picks(best.indices, asked[:, None, :] & (best.values > -torch.inf))
 
 
 @dataclass(frozen=True)
 class Answers:
     """What a network says of the chosen instances.
 
-    `own` (B, K, m) is the logit of class k of each instance that answers for it, `logits` (u, K)
-    are all those of the u chosen instances, `image` (u,) the image that each lies in.
+    `own` (B, K, m) is the logit of class k of each instance that answers for it, 0 where the pick
+    is not valid; `logits` (u, K) are all those of the u chosen instances, `image` (u,) the image
+    that each lies in.
     """
 
     own: Tensor
@@ -60,7 +73,7 @@ class Answers:
     image: Tensor
 
 
-def answers(classify: Callable[[Tensor], Tensor], instances: Tensor, chosen: Tensor) -> Answers:
+def answers(classify: Callable[[Tensor], Tensor], instances: Tensor, picks: Picks) -> Answers:
     """Logits of the chosen instances only, each computed once.
 
     The gradient equals that of computing all n instances and taking the chosen ones, if the
@@ -69,14 +82,28 @@ def answers(classify: Callable[[Tensor], Tensor], instances: Tensor, chosen: Ten
     Args:
         classify: (u, 3, s, s) -> logits (u, K).
         instances: (B, n, 3, s, s).
-        chosen: (B, K, m) from `choose`.
+        picks: from `choose`, at least one of them valid.
     """
-    count, number, classes = instances.shape[0], instances.shape[1], chosen.shape[1]
-    first = torch.arange(count, device=chosen.device)[:, None, None] * number
-    used, where = torch.unique(first + chosen, return_inverse=True)
+    number = instances.shape[1]
+    image, label, place = picks.valid.nonzero(as_tuple=True)
+    chosen = image * number + picks.index[image, label, place]
+    used, where = torch.unique(chosen, return_inverse=True)
     logits = classify(instances.flatten(0, 1)[used])
-    own = logits[where, torch.arange(classes, device=where.device)[None, :, None]]
+    own = logits.new_zeros(picks.index.shape)
+    own = own.index_put((image, label, place), logits[where, label])
     return Answers(own, logits, used // number)
+
+
+def naming(labels: Tensor, negative: int | None) -> Tensor:
+    """Labels (N, K) that name the class which every image may hold, whatever they say of it.
+
+    `negative` is its index, None for no such class.
+    """
+    if negative is None:
+        return labels
+    named = labels.clone()
+    named[:, negative] = 1
+    return named
 
 
 def certain(labels: Tensor) -> Tensor:
@@ -95,22 +122,25 @@ def certain(labels: Tensor) -> Tensor:
     return torch.where((labels > 0) & ~alone, -1.0, labels.float())
 
 
-def answer_loss(own: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+def answer_loss(
+    own: Tensor, labels: Tensor, valid: Tensor, weights: Tensor | None = None
+) -> Tensor:
     """Cross entropy of the labels with the logits of the instances that answer for them.
 
     Args:
         own: (B, K, m) from `answers`.
         labels: (B, K) 0 or 1.
+        valid: (B, K, m) bool, those that count.
         weights: (K,) class weights, or None.
 
     Returns:
-        Mean over images, classes and chosen instances.
+        Mean over images, classes and chosen instances that count; zero where none does.
     """
     targets = labels[:, :, None].expand_as(own).to(own)
     loss = F.binary_cross_entropy_with_logits(own, targets, reduction="none")
     if weights is not None:
         loss = loss * weights[None, :, None]
-    return loss.mean()
+    return (loss * valid).sum() / valid.sum().clamp(min=1)
 
 
 def known_loss(logits: Tensor, targets: Tensor) -> Tensor:

@@ -36,11 +36,12 @@ def min_max_mask(scores: Scores, threshold: float, rest: int = IGNORE_INDEX) -> 
 def posterior_mask(posterior: Scores, threshold: float) -> Mask:
     """Reading C: the likeliest class where its posterior reaches the threshold, else 255.
 
-    With two classes and 0.70 this is 1 above 0.70, 0 below 0.30 and 255 between.
+    With two classes and 0.70 this is 1 above 0.70, 0 below 0.30 and 255 between. Up to 1 / K no
+    pixel is left open.
 
     Args:
         posterior: (K, H, W), sums to 1 over K.
-        threshold: in (1 / K, 1].
+        threshold: in [0, 1].
     """
     best = posterior.argmax(axis=0)
     sure = posterior.max(axis=0) >= threshold

@@ -3,7 +3,7 @@
 Of each image and class, one instance answers for the label. The instances are judged without
 gradient; a second pass over the chosen ones alone learns. Both passes agree bit for bit, since
 group normalisation treats every instance on its own; with `norm: batch` the first pass uses the
-running statistics.
+running statistics. Bags without tissue are skipped.
 """
 
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ from histoweak.data.instances import (
     INSTANCES,
     InstanceStore,
     cut,
-    lattice,
-    lattice_size,
+    lattices,
     tissue,
 )
+from histoweak.errors import ConfigError
 from histoweak.inference.model import TissueModel
 from histoweak.nets.instances import InstanceNet, InstanceNetConfig
 from histoweak.objectives.classification import class_weights
@@ -35,6 +35,7 @@ from histoweak.objectives.mil import (
     certain,
     choose,
     known_loss,
+    naming,
 )
 from histoweak.pipeline import Stage, StageContext, is_leader
 from histoweak.stages.classifier import MULTIPLE, usual_window
@@ -49,10 +50,12 @@ class BagConfig(StrictConfig):
 
     `crop` is the side in pixels of what is cut around a patch, null for what holds 95 of 100. An
     instance whose share of pixels brighter than `gray` exceeds `blank` is never chosen. `share`
-    is the least share of a patch that a present class is known to cover: so many instances answer
-    for it. `shift` moves the lattice at random from step to step. `certain` weighs a second loss,
-    over what the label says of every instance: the chosen ones hold no class that the patch lacks,
-    and they hold the class of a patch that has but one.
+    is the least share of the tissue of a patch that a present class is known to cover: so many
+    instances answer for it. `shift` moves the lattice at random from step to step. `certain` weighs
+    a second loss, over what the label says of every instance: the chosen ones hold no class that
+    the patch lacks, and they hold the class of a patch that has but one. `negative` names a class
+    without answers of its own, null for none: every patch may hold it, whatever its label says, and
+    an instance does as far as it holds none of the others.
     """
 
     crop: int | None = Field(None, ge=MULTIPLE, multiple_of=MULTIPLE)
@@ -61,6 +64,7 @@ class BagConfig(StrictConfig):
     share: float = Field(0.0, ge=0, le=1)
     shift: bool = True
     certain: float = Field(0.0, ge=0)
+    negative: str | None = None
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ def cmil_stage(
     run = partial(_run, config, runtime, criterion, round_)
     name = round_.name(f"cmil-{criterion.removeprefix('max-')}")
     inputs = ("frames", *round_.bags)
-    return Stage(name, config, inputs, run, distributed=True, files=config.net.files)
+    return Stage(name, config, inputs, run, version=2, distributed=True, files=config.net.files)
 
 
 def _run(
@@ -120,9 +124,10 @@ def _run(
 ) -> None:
     store, patches = round_.store(context), FrameStore(context.inputs["frames"])
     classes = context.manifest.classes
+    size = config.bags.crop or usual_window(patches, MULTIPLE)
+    _require_room(config.net.side, min(size, usual_window(patches, 1)), round_)
     seeded(context.seed, f"cmil {criterion}")
     network = InstanceNet(config.net, len(classes))
-    size = config.bags.crop or usual_window(patches, MULTIPLE)
     dataset = CropDataset(
         store,
         size=size,
@@ -131,9 +136,8 @@ def _run(
         n_classes=len(classes),
         balance=config.balance,
     )
-    weights = label_weights(store) if config.weighted else None
-    number = lattice_size(usual_window(patches, 1), config.net.side)
-    bags = Bags(config.bags, number, config.net.side)
+    weights = label_weights(store, network.answering) if config.weighted else None
+    bags = Bags(config.bags, config.net.side)
 
     def objective(network: nn.Module, images: Tensor, batch: Batch) -> dict[str, Tensor]:
         assert isinstance(network, InstanceNet)  # noqa: S101 - for type checkers
@@ -158,10 +162,20 @@ def _run(
         keep_model(TissueModel(trained, config.net, classes, mpp), context.out)
 
 
-def label_weights(store: FrameStore) -> Tensor:
-    """(K,) weights inverse to how many windows of a store name each class."""
+def _require_room(side: int, window: int, round_: Round) -> None:
+    if side > window:
+        prefix = "cascade." if round_.suffix else ""
+        raise ConfigError(
+            f"{prefix}cmil.net.side = {side} with patches of {window} pixels at working scale",
+            expected="an instance that fits into a patch, better several",
+            remedy=f"Set {prefix}cmil.net.side to {window // 2} or less, or lower frames.mpp",
+        )
+
+
+def label_weights(store: FrameStore, answering: list[int]) -> Tensor:
+    """Weights inverse to how many windows of a store name each of the classes that answer."""
     labels = [label for frame in store.frames for label in frame.labels]
-    return class_weights(torch.tensor(labels).clamp(min=0))
+    return class_weights(torch.tensor(labels)[:, answering])
 
 
 class Bags:
@@ -169,17 +183,16 @@ class Bags:
 
     Args:
         config: which instances may be chosen, and how many.
-        number: instances per row and column of a window.
         side: of an instance in pixels.
     """
 
-    def __init__(self, config: BagConfig, number: int, side: int) -> None:
-        self.config, self.number, self.side = config, number, side
+    def __init__(self, config: BagConfig, side: int) -> None:
+        self.config, self.side = config, side
 
-    def squares(self, boxes: Tensor) -> Tensor:
-        """(N, n, 5) squares of windows (N, 5), moved at random if so wanted."""
+    def squares(self, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """Squares of windows (N, 5) as from `lattices`, moved at random if so wanted."""
         shift = torch.rand(len(boxes), 2).to(boxes) if self.config.shift else None
-        return lattice(boxes, self.number, self.side, shift)
+        return lattices(boxes, self.side, shift)
 
     def loss(
         self,
@@ -189,25 +202,44 @@ class Bags:
         criterion: Criterion,
         weights: Tensor | None,
     ) -> Tensor:
-        """Loss of the instances that answer for the labels of the batch."""
-        squares = self.squares(batch.boxes)
+        """Loss of the instances that answer for the labels of the batch.
+
+        Args:
+            network: the classifier of instances, K classes, of which A answer.
+            images: (B, 3, C, C) in [0, 1], what it sees.
+            batch: windows, their labels, and the images before augmentation of stain.
+            criterion: how present classes choose.
+            weights: (A,) class weights, or None.
+
+        Returns:
+            A number; zero, with gradient, where no window of the batch holds tissue.
+        """
+        squares, real = self.squares(batch.boxes)
         instances = cut(images, squares, self.side)
-        valid = tissue(batch.images, squares, self.config.gray, self.config.blank)
-        probs = judge(network, instances)
-        chosen = choose(probs, batch.labels, valid, criterion, self.config.share)
-        said = answers(network.classify, instances, chosen)
+        valid = real & tissue(batch.images, squares, self.config.gray, self.config.blank)
+        if not valid.any():
+            return torch.stack([p.sum() for p in network.parameters()]).sum() * 0
+        own, named = network.answering, naming(batch.labels, network.negative)
+        labels, probs = named[:, own], judge(network, instances, valid)[..., own]
+        picks = choose(probs, labels, valid, criterion, self.config.share)
+        said = answers(lambda some: network.classify(some)[:, own], instances, picks)
         rare = None if weights is None else weights.to(said.own)
-        loss = answer_loss(said.own, batch.labels, rare)
+        loss = answer_loss(said.own, labels, picks.valid, rare)
         if self.config.certain > 0:
-            told = certain(batch.labels)[said.image]
+            told = certain(named)[said.image][:, own]
             loss = loss + self.config.certain * known_loss(said.logits, told)
         return loss
 
 
-def judge(network: InstanceNet, instances: Tensor) -> Tensor:
-    """Probabilities (B, n, K) of instances (B, n, 3, s, s), without gradient."""
+def judge(network: InstanceNet, instances: Tensor, valid: Tensor) -> Tensor:
+    """Probabilities (B, n, K) of instances (B, n, 3, s, s), without gradient.
+
+    Only those that are `valid` (B, n) are judged; the others have 0.
+    """
     training = network.training
     with torch.no_grad():
-        logits = network.eval().classify(instances.flatten(0, 1))
+        found = network.eval().classify(instances[valid]).sigmoid()
     network.train(training)
-    return logits.sigmoid().view(*instances.shape[:2], -1)
+    probs = found.new_zeros(*valid.shape, found.shape[1])
+    probs[valid] = found
+    return probs

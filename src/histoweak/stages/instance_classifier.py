@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from histoweak.config import StrictConfig
 from histoweak.data.crops import AugmentConfig, Batch, CropDataset, collate
 from histoweak.data.frames import FrameStore
-from histoweak.data.instances import INSTANCES, InstanceStore, cut, lattice_size
+from histoweak.data.instances import INSTANCES, InstanceStore, cut
 from histoweak.data.stain import jitter_stain
 from histoweak.inference.model import TissueModel
 from histoweak.nets.instances import InstanceNet, InstanceNetConfig
@@ -32,7 +32,8 @@ class InstanceClassifierConfig(StrictConfig):
     """Training on the instance data set.
 
     `image_level` weighs the image-level constraint, for which `bag_batch` patches are drawn at
-    every step; 0 leaves it out.
+    every step; 0 leaves it out. `weighted` weighs the classes of that constraint inversely to how
+    many patches name them; the instances themselves all weigh the same.
     """
 
     image_level: float = Field(0.5, ge=0)
@@ -63,7 +64,7 @@ def instance_classifier_stage(
     instances = round_.name("instances")
     run = partial(_run, setting, runtime, instances)
     inputs, name = ("frames", instances), round_.name("classifier")
-    return Stage(name, setting, inputs, run, distributed=True, files=net.files)
+    return Stage(name, setting, inputs, run, version=2, distributed=True, files=net.files)
 
 
 def _run(setting: _Setting, runtime: RuntimeConfig, chosen: str, context: StageContext) -> None:
@@ -76,13 +77,13 @@ def _run(setting: _Setting, runtime: RuntimeConfig, chosen: str, context: StageC
     dataset = _crops(setting, instances, -(-net.side // MULTIPLE) * MULTIPLE, context)
     size = setting.bags.crop or usual_window(windows, MULTIPLE)
     bag_dataset = _crops(setting, windows, size, context)
-    bags = Bags(setting.bags, lattice_size(usual_window(windows, 1), net.side), net.side)
-    weights = label_weights(instances) if config.weighted else None
+    bags, own = Bags(setting.bags, net.side), network.answering
+    weights = label_weights(windows, own) if config.weighted else None
 
     def objective(network: nn.Module, images: Tensor, batch: Batch) -> dict[str, Tensor]:
         assert isinstance(network, InstanceNet)  # noqa: S101 - for type checkers
         logits = network.classify(cut(images, batch.boxes, network.side))
-        losses = {"instances": known_loss(logits, batch.labels)}
+        losses = {"instances": known_loss(logits[:, own], batch.labels[:, own])}
         losses["loss"] = losses["instances"]
         if config.image_level > 0:
             bag = collate([bag_dataset[batch.step, slot] for slot in range(config.bag_batch)])

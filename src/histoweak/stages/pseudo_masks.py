@@ -77,6 +77,7 @@ def pseudo_mask_stage(
     scores: str = "scores",
     *,
     runtime: RuntimeConfig,
+    everywhere: str | None = None,
 ) -> Stage:
     """Make the stage.
 
@@ -90,6 +91,8 @@ def pseudo_mask_stage(
         classes: the K classes.
         scores: the stage whose artefact holds the scores.
         runtime: gives the device of the refiners.
+        everywhere: one of the classes that every patch may hold, whatever its label says; follows
+            from the settings of the classifier behind the scores.
 
     Raises:
         ConfigError: `negative` is none of the classes, or `background` does not go with the rest;
@@ -108,7 +111,8 @@ def pseudo_mask_stage(
             maps = SaliencyMaps(config.background.folder)
             files += tuple(maps.paths.values())
             check = partial(_require_maps, maps)
-    run = partial(_run, config, reading, scores, runtime.torch_device())
+    common = None if everywhere is None else classes.names.index(everywhere)
+    run = partial(_run, config, reading, scores, runtime.torch_device(), common)
     return Stage("pseudo-masks", config, ("frames", scores), run, files=files, check=check)
 
 
@@ -133,7 +137,12 @@ def _require_fit(background: BackgroundConfig, negative: str | None, reading: Re
 
 
 def _run(
-    config: PseudoMaskConfig, reading: Reading, scored: str, device: str, context: StageContext
+    config: PseudoMaskConfig,
+    reading: Reading,
+    scored: str,
+    device: str,
+    common: int | None,
+    context: StageContext,
 ) -> None:
     store = FrameStore(context.inputs["frames"])
     classes = context.manifest.classes
@@ -148,7 +157,7 @@ def _run(
         coarse = read_scores(context.inputs[scored] / score_file(index))
         scores = enlarge(coarse, stride, (frame.height, frame.width))
         own = np.array([probs[index, w] for w in range(len(frame.boxes))], np.float32)
-        allowed = allowed_classes(frame, own, config.gate, len(classes))
+        allowed = allowed_classes(frame, own, config.gate, len(classes), common)
         saliency = None if external is None else external(frame)
         image = store.image(index)
         masks = [
@@ -186,7 +195,11 @@ def mask_file(index: int, layer: int | None = None) -> str:
 
 
 def allowed_classes(
-    frame: Frame, probs: Scores, threshold: float | None, n_classes: int
+    frame: Frame,
+    probs: Scores,
+    threshold: float | None,
+    n_classes: int,
+    common: int | None = None,
 ) -> npt.NDArray[np.bool_]:
     """Classes that the labels allow at each pixel.
 
@@ -199,11 +212,14 @@ def allowed_classes(
         probs: (N, K) probabilities that the classifier gives the windows.
         threshold: of the gate, or None.
         n_classes: K.
+        common: index of a class that every label names, whatever it says, or None.
 
     Returns:
         (K, H, W) bool; all False where no patch speaks.
     """
-    labels = np.asarray(frame.labels, np.int64).reshape(-1, n_classes)
+    labels = np.array(frame.labels, np.int64).reshape(-1, n_classes)
+    if common is not None:
+        labels[:, common] = 1
     speaks = np.ones(len(labels), bool) if threshold is None else gate(probs, labels, threshold)
     shape = (n_classes, frame.height, frame.width)
     every, some = np.ones(shape, bool), np.zeros(shape, bool)
