@@ -40,9 +40,17 @@ def test_a_square_larger_than_its_window_lies_around_its_middle():
     assert square[0, 0].tolist() == [0, 7, 7, 23, 23]
 
 
-@pytest.mark.parametrize(("window", "side", "number"), [(128, 32, 4), (37, 32, 1), (10, 32, 1)])
-def test_as_many_instances_as_fit(window, side, number):
+@pytest.mark.parametrize(
+    ("window", "side", "number"),
+    [(128, 32, 4), (107, 48, 3), (37, 32, 2), (34, 32, 1), (10, 32, 1)],
+)
+def test_as_many_instances_as_cover_the_window(window, side, number):
     assert lattice_size(window, side) == number
+    squares = lattice(torch.tensor([[0.0, 0, 0, window, window]]), number, side)
+    covered = torch.zeros(window)
+    for left, right in squares[0, :, [1, 3]].tolist():
+        covered[max(0, round(left)) : round(right)] = 1
+    assert (1 - covered).sum() <= 0.1 * side
 
 
 def test_every_window_has_the_lattice_of_its_own_size():
@@ -59,7 +67,7 @@ def test_every_window_has_the_lattice_of_its_own_size():
     room = torch.tensor([[0.0, 64, 0, 144, 80]]).expand(3, 5)
     moved, real = lattices(room, 32, shift)
     for i in range(3):
-        torch.testing.assert_close(moved[i], lattice(room[[i]], 2, 32, shift[[i]])[0])
+        torch.testing.assert_close(moved[i], lattice(room[[i]], 3, 32, shift[[i]])[0])
     nothing, real = lattices(torch.zeros(0, 5), 32)
     assert not len(nothing) and not len(real)
 

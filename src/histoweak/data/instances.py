@@ -22,9 +22,13 @@ INSTANCES = "instances.json"
 """File of an artefact in which instances are listed."""
 
 
+OVERHANG = 0.1
+"""Share of a square that may lie beyond the last one, so that rounding adds no row of squares."""
+
+
 def lattice_size(window: float, side: int) -> int:
-    """How many instances stand side by side in a window, at least one."""
-    return max(1, round(window / side))
+    """How many instances stand side by side in a window so that they cover it, at least one."""
+    return max(1, math.ceil(window / side - OVERHANG))
 
 
 def lattices(boxes: Tensor, side: int, shift: Tensor | None = None) -> tuple[Tensor, Tensor]:
