@@ -6,13 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from histoweak.atomic import atomic_path
 from histoweak.classes import ClassSet
 from histoweak.config import StrictConfig, build_config, merge
 from histoweak.data.manifest import Manifest, Record
 from histoweak.errors import ManifestError
 from histoweak.inference.found import find_images
 from histoweak.objectives.agreement import require_lightly
-from histoweak.pipeline import Run, atomic_path, is_leader
+from histoweak.pipeline import Run, is_leader
 from histoweak.progress import Progress
 from histoweak.recipes import DEFAULT, read_recipe
 from histoweak.stages.frames import FramesConfig, frames_stage

@@ -84,7 +84,7 @@ def test_scores_can_be_refined_on_the_way(place):
         (["--overlap", 2000], "overlap"),
         (["--mpp", 0], "--mpp"),
         (["--mpp", "nan"], "--mpp"),
-        (["--refine", "crff"], "crf, superpixels, white, sam"),
+        (["--refine", "crff"], "crf, superpixels, walk, white, sam"),
         (["--refine", "{kind: crf, itertions: 3}"], "iterations"),
         (["--refine", "{"], "--refine"),
         (["--gate", "truth"], "--gate"),

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from pydantic import Field
 
+from histoweak.atomic import atomic_write_bytes, atomic_write_text
 from histoweak.config import StrictConfig
-from histoweak.pipeline import Run, Stage, StageContext, atomic_write_bytes, atomic_write_text
+from histoweak.pipeline import Run, Stage, StageContext
 from histoweak.progress import Progress
 
 

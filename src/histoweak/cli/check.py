@@ -73,7 +73,7 @@ def check(
 def _write(result: "CheckResult", folder: Path, limit_pictures: int) -> None:
     import json
 
-    from histoweak.data.files import replacing
+    from histoweak.atomic import replacing
     from histoweak.data.table import write_table
     from histoweak.report.check_page import write_check_page
 

@@ -22,9 +22,9 @@ def resnet38d(
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
+    from histoweak.atomic import atomic_path
     from histoweak.errors import OutputError
     from histoweak.nets.convert_resnet38d import convert_resnet38d
-    from histoweak.pipeline.atomic import atomic_path
 
     remedy = "Choose a .safetensors file in a folder that you may write to"
     if out.suffix != ".safetensors":

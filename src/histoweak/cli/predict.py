@@ -10,8 +10,8 @@ TILE = typer.Option(help="Side of the tiles in pixels at the scale of the model.
 BATCH = typer.Option(help="Tiles computed at once.")
 SCALES = typer.Option(help="Magnifications to average over, e.g. 1,1.5,2.")
 REFINE = typer.Option(
-    help="Refiner of the scores: crf, crf:irn, superpixels:8, white, sam:FOLDER or its settings as "
-    "YAML; give it again for another one after it."
+    help="Refiner of the scores: crf, crf:irn, walk, superpixels:8, white, sam:FOLDER or its "
+    "settings as YAML; give it again for another one after it."
 )
 DEVICE = typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")
 CLASSIFIER = typer.Option(help="Classifier's model folder, for --gate predicted.")

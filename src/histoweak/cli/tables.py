@@ -36,7 +36,7 @@ def write_json(path: Path, figures: Mapping[str, Any]) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    from histoweak.data.files import replacing
+    from histoweak.atomic import replacing
 
     with replacing(path) as temporary:
         text = json.dumps(figures, indent=2, ensure_ascii=False)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import roi_align
 
-from histoweak.data.files import replacing
+from histoweak.atomic import replacing
 from histoweak.data.frames import FrameStore
 
 Float = npt.NDArray[np.float64]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from histoweak.atomic import replacing
 from histoweak.classes import ClassSet
 from histoweak.data.columns import (
     SPLITS,
@@ -20,7 +21,6 @@ from histoweak.data.columns import (
     read_labels,
     refuse_column_names,
 )
-from histoweak.data.files import replacing
 from histoweak.data.table import Table, read_table, write_table
 from histoweak.errors import ImageError, ManifestError, OutputError
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from histoweak.data.files import replacing
+from histoweak.atomic import replacing
 from histoweak.errors import ManifestError
 
 SUFFIXES = (".csv", ".parquet")

@@ -21,9 +21,9 @@ import numpy.typing as npt
 from PIL import Image
 from pydantic import Field
 
+from histoweak.atomic import replacing
 from histoweak.classes import ClassSet
 from histoweak.config import StrictConfig
-from histoweak.data.files import replacing
 from histoweak.data.images import read_image, read_mask
 from histoweak.data.manifest import CLASS_FILE, Manifest, Record
 from histoweak.data.skips import DEFAULT_LIMIT, Skips

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from histoweak.atomic import replacing
 from histoweak.classes import IGNORE_INDEX, ClassSet
-from histoweak.data.files import replacing
 from histoweak.labelmap import LabelMap
 
 Pixels = npt.NDArray[np.uint8]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from histoweak.data.files import replacing
+from histoweak.atomic import replacing
 from histoweak.errors import OutputError
 from histoweak.inference.areas import Areas
 

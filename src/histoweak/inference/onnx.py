@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from histoweak.data.files import replacing
+from histoweak.atomic import replacing
 from histoweak.errors import ConfigError, WeightsError
 from histoweak.inference.model import TissueModel
 

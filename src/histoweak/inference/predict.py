@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from histoweak.atomic import replacing
 from histoweak.classes import ClassSet
-from histoweak.data.files import replacing
 from histoweak.data.images import read_image
 from histoweak.data.skips import Skips
 from histoweak.data.table import write_table

@@ -17,6 +17,7 @@ from pydantic import Field, JsonValue
 from safetensors.torch import save_file
 from torch import nn
 
+from histoweak.atomic import sync_file, sync_folder
 from histoweak.classes import ClassSet
 from histoweak.config import StrictConfig, build_config
 from histoweak.errors import ConfigError, HistoweakError, OutputError, WeightsError
@@ -24,7 +25,6 @@ from histoweak.inference.post_config import SavedPost
 from histoweak.nets.config import NetConfig
 from histoweak.nets.kinds import NETS, build_network
 from histoweak.nets.weights import load_into
-from histoweak.pipeline.atomic import sync_file, sync_folder
 from histoweak.refine.white import WhiteConfig
 
 WEIGHTS, DESCRIPTION, CARD = "model.safetensors", "config.json", "README.md"

@@ -1,6 +1,5 @@
 """Stages with content-hashed keys, and the runs that execute them and take up what is there."""
 
-from histoweak.pipeline.atomic import atomic_path, atomic_write_bytes, atomic_write_text
 from histoweak.pipeline.follow import is_leader
 from histoweak.pipeline.metrics_log import read_metrics
 from histoweak.pipeline.run import Run
@@ -10,9 +9,6 @@ __all__ = [
     "Run",
     "Stage",
     "StageContext",
-    "atomic_path",
-    "atomic_write_bytes",
-    "atomic_write_text",
     "is_leader",
     "read_metrics",
 ]

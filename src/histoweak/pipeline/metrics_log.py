@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from histoweak.pipeline.atomic import append_line
+from histoweak.atomic import append_line
 
 _OWN = ("stage", "key", "time")
 

@@ -9,8 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from histoweak.atomic import append_line, atomic_write_text
 from histoweak.errors import OutputError
-from histoweak.pipeline.atomic import append_line, atomic_write_text
 
 RUN_FILE, HISTORY_FILE = "run.json", "history.jsonl"
 

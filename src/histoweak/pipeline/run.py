@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from histoweak.pipeline.atomic import remove_temporaries
+from histoweak.atomic import remove_temporaries
 from histoweak.pipeline.faults import explain_faults
 from histoweak.pipeline.follow import follow, is_leader
 from histoweak.pipeline.keys import stage_keys

@@ -27,7 +27,7 @@ class StageContext:
     Args:
         out: folder that becomes the artefact. It outlives a killed attempt: what the attempt wrote
             is still there when the function is called again, so write every file atomically
-            (`histoweak.pipeline.atomic`) and take up the work from what is found.
+            (`histoweak.atomic`) and take up the work from what is found.
         inputs: finished artefact folder of each stage named in `Stage.inputs`; read only.
         seed: the one seed of the run.
         manifest: the data set.

@@ -7,13 +7,13 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from histoweak.errors import OutputError
-from histoweak.pipeline.atomic import (
+from histoweak.atomic import (
     atomic_write_text,
     remove_temporaries,
     sync_file,
     sync_folder,
 )
+from histoweak.errors import OutputError
 from histoweak.pipeline.keys import SHORT_KEY
 from histoweak.pipeline.stage import SCRATCH
 

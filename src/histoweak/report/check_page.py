@@ -10,9 +10,9 @@ import numpy.typing as npt
 from markupsafe import Markup
 from PIL import Image
 
+from histoweak.atomic import replacing
 from histoweak.data.check import SEVERITIES, CheckResult, Finding, Item, outliers
 from histoweak.data.check.summary import SplitSummary
-from histoweak.data.files import replacing
 from histoweak.data.images import read_image, read_mask
 from histoweak.errors import ImageError
 from histoweak.export.png import overlay

@@ -8,8 +8,8 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from histoweak.atomic import replacing
 from histoweak.classes import ClassSet
-from histoweak.data.files import replacing
 from histoweak.export.png import SCORE_ANCHORS
 from histoweak.report import charts, lines
 from histoweak.report.colors import report_classes

@@ -11,13 +11,14 @@ from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from histoweak.atomic import atomic_path, atomic_write_text
 from histoweak.classes import ClassSet
 from histoweak.config import StrictConfig
 from histoweak.data.crops import AugmentConfig, Batch, CropDataset, is_mixed
 from histoweak.data.frames import Frame, FrameStore
 from histoweak.errors import ManifestError
 from histoweak.nets.weights import load_into
-from histoweak.pipeline import Stage, StageContext, atomic_path, atomic_write_text, is_leader
+from histoweak.pipeline import Stage, StageContext, is_leader
 from histoweak.synthesis.authenticity import (
     Discriminator,
     DiscriminatorConfig,

@@ -10,6 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from histoweak.atomic import atomic_write_text
 from histoweak.classes import ClassSet
 from histoweak.config import StrictConfig
 from histoweak.data.crops import AugmentConfig, Batch, CropDataset
@@ -29,7 +30,7 @@ from histoweak.objectives.affinity import (
     nearest_seeds,
     pair_counts,
 )
-from histoweak.pipeline import Stage, StageContext, atomic_write_text, is_leader
+from histoweak.pipeline import Stage, StageContext, is_leader
 from histoweak.stages.classifier import MULTIPLE, usual_window
 from histoweak.stages.model_folder import keep_model
 from histoweak.stages.segmenter import PngMasks

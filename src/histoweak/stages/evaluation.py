@@ -38,6 +38,7 @@ import numpy.typing as npt
 import torch
 from pydantic import Field, SerializeAsAny
 
+from histoweak.atomic import atomic_write_text
 from histoweak.config import StrictConfig
 from histoweak.data.manifest import Manifest, Record
 from histoweak.data.skips import Skips
@@ -52,7 +53,7 @@ from histoweak.inference.readahead import read_ahead
 from histoweak.metrics.confusion import ConfusionMatrix
 from histoweak.metrics.ratio import plain
 from histoweak.metrics.scores import miou_present
-from histoweak.pipeline import Stage, StageContext, atomic_write_text
+from histoweak.pipeline import Stage, StageContext
 from histoweak.refine.config import files_of
 from histoweak.refine.white import WhiteConfig
 from histoweak.stages.evaluation_config import EvaluationConfig

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from histoweak.atomic import atomic_write_text
 from histoweak.classes import IGNORE_INDEX
 from histoweak.data.rescale import rescaled_size
 from histoweak.data.skips import Skips
@@ -21,7 +22,7 @@ from histoweak.metrics.confusion import ConfusionMatrix
 from histoweak.metrics.ratio import plain
 from histoweak.metrics.scores import pixel_accuracy, recall, specificity
 from histoweak.nets.instances import InstanceNetConfig
-from histoweak.pipeline import Stage, StageContext, atomic_write_text
+from histoweak.pipeline import Stage, StageContext
 from histoweak.stages.evaluation import held_out
 from histoweak.stages.evaluation_config import EvaluationConfig
 from histoweak.training.config import RuntimeConfig

@@ -16,6 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from histoweak.atomic import atomic_write_text
 from histoweak.config import StrictConfig
 from histoweak.data.frames import Frame
 from histoweak.data.instances import (
@@ -29,7 +30,7 @@ from histoweak.errors import TrainingError
 from histoweak.inference.model import load_model
 from histoweak.nets.instances import AT_ONCE, InstanceNet
 from histoweak.objectives.mil import Criterion, choose
-from histoweak.pipeline import Stage, StageContext, atomic_write_text
+from histoweak.pipeline import Stage, StageContext
 from histoweak.stages.cmil import FIRST, BagConfig, Round, judge
 from histoweak.training.config import RuntimeConfig
 

@@ -10,13 +10,14 @@ from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from histoweak.atomic import atomic_path, atomic_write_text
 from histoweak.config import StrictConfig
 from histoweak.data.crops import AugmentConfig, Batch, CropDataset
 from histoweak.data.frames import FrameStore
 from histoweak.data.views import ViewConfig, piece_side, random_view
 from histoweak.nets.backbone import Backbone
 from histoweak.objectives.agreement import Agreement, agreement_loss, projection_head
-from histoweak.pipeline import Stage, StageContext, atomic_path, atomic_write_text, is_leader
+from histoweak.pipeline import Stage, StageContext, is_leader
 from histoweak.stages.classifier import MULTIPLE
 from histoweak.training.config import FitConfig, RuntimeConfig
 from histoweak.training.fit import fit, seeded

@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from histoweak.atomic import atomic_write_text
 from histoweak.classes import IGNORE_INDEX, ClassSet
 from histoweak.config import StrictConfig
 from histoweak.data.frames import FrameStore
 from histoweak.errors import ConfigError
 from histoweak.export.png import write_index_png
-from histoweak.pipeline import Stage, StageContext, atomic_write_text
+from histoweak.pipeline import Stage, StageContext
 from histoweak.refine.chain import refine
 from histoweak.refine.crf_config import CrfConfig
 from histoweak.refine.seeds import Contest, WonScores, sure_seeds, two_threshold_seeds

@@ -9,11 +9,12 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
+from histoweak.atomic import atomic_write_text
 from histoweak.classes import ClassSet
 from histoweak.data.frames import Frame, FrameStore
 from histoweak.errors import ConfigError
 from histoweak.inference.model import TissueModel, load_model
-from histoweak.pipeline import Stage, StageContext, atomic_write_text
+from histoweak.pipeline import Stage, StageContext
 from histoweak.refine.random_walk import random_walk
 from histoweak.refine.threshold import among_allowed
 from histoweak.stages.pseudo_masks import allowed_classes

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import tifffile
 import torch
 
+from histoweak.atomic import atomic_path
 from histoweak.data.table import write_table
-from histoweak.pipeline import atomic_path
 from histoweak.refine.instances import components, instance_map
 from histoweak.refine.random_walk import random_walk
 from histoweak.stages.scores import score_file

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from histoweak.atomic import replacing
 from histoweak.classes import ClassSet
-from histoweak.data.files import replacing
 from histoweak.data.frames import FrameStore, build_frames
 from histoweak.data.manifest import Manifest, Record
 from histoweak.data.skips import Skips

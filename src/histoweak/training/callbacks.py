@@ -10,8 +10,8 @@ from lightning.pytorch.callbacks import Callback
 from safetensors.torch import save_file
 from torch import nn
 
+from histoweak.atomic import sync_file
 from histoweak.errors import TrainingError
-from histoweak.pipeline.atomic import sync_file
 from histoweak.progress import Task
 from histoweak.training.module import LOWER_THE_RATE, TrainingModule
 

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from histoweak.data.files import replacing
+from histoweak.atomic import replacing
 from histoweak.data.images import probe, read_mask
 from histoweak.data.layouts.layout import Found, Layout, LayoutMismatchError, Options
 from histoweak.data.layouts.masks import convert_mask

@@ -11,8 +11,8 @@ from typing import Any
 
 from PIL import Image
 
+from histoweak.atomic import replacing
 from histoweak.classes import ClassSet
-from histoweak.data.files import replacing
 from histoweak.data.images import read_mask
 from histoweak.data.manifest import Manifest, Record
 from histoweak.data.phantom.config import PhantomConfig

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from histoweak.errors import OutputError
+
 TEMPORARY = ".tmp-"
 """How the names of unfinished files begin."""
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Lend a temporary path beside `path`; what was written there takes the place of `path`.
 
     For writers that want a path, such as `safetensors.torch.save_file`. The temporary name ends
@@ -20,21 +22,45 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     Args:
         path: the file to create or replace; its folder must exist.
+        durable: wait until the disk has it, which takes too long for thousands of pictures.
 
     Raises:
         OSError: the file cannot be written.
     """
     owner = f"{os.getpid()}-{threading.get_ident()}"
-    temporary = path.with_name(f"{TEMPORARY}{owner}-{path.name}")
+    temporary = path.with_name(f"{TEMPORARY}{owner}-{path.stem[:40]}{path.suffix}")
     try:
         yield temporary
-        sync_file(temporary)
+        if durable:
+            sync_file(temporary)
         temporary.replace(path)
     except BaseException:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    if durable:
+        sync_folder(path.parent)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Lend a path as `atomic_path` does, not durable, for files that a user asked for.
+
+    Folders are made as needed. When the block raises, `path` stays as it was.
+
+    Raises:
+        OutputError: the folder or file cannot be written (no permission, full disk, ...).
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path, durable=False) as temporary:
+            yield temporary
+    except OSError as error:
+        raise OutputError(
+            f"cannot be written ({error.strerror or error})",
+            where=path,
+            remedy="Free disk space, or choose a folder that you may write to",
+        ) from error
 
 
 def atomic_write_bytes(path: Path, data: bytes) -> None:
