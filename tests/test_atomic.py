@@ -103,3 +103,12 @@ def test_a_file_in_the_way_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError), replacing(tmp_path / "file" / "a.txt"):
         raise AssertionError
+
+
+def test_long_names_that_begin_alike_do_not_meet(tmp_path: Path) -> None:
+    one, two = (tmp_path / f"{'a' * 240}{end}.png" for end in "xy")
+    with replacing(one) as first, replacing(two) as second:
+        assert first != second
+        first.write_text("x")
+        second.write_text("y")
+    assert (one.read_text(), two.read_text()) == ("x", "y")

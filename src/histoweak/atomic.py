@@ -1,7 +1,7 @@
 """Files that are either absent, old or complete: never half written, whenever the power goes."""
 
 import os
-import threading
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,8 +27,8 @@ def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
     Raises:
         OSError: the file cannot be written.
     """
-    owner = f"{os.getpid()}-{threading.get_ident()}"
-    temporary = path.with_name(f"{TEMPORARY}{owner}-{path.stem[:40]}{path.suffix}")
+    name = f"{TEMPORARY}{secrets.token_hex(6)}-{path.stem[:40]}{path.suffix}"
+    temporary = path.with_name(name)
     try:
         yield temporary
         if durable:

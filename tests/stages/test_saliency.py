@@ -86,6 +86,7 @@ def rows(*images: str) -> Manifest:
 
 def test_maps_are_asked_for_before_training(tmp_path) -> None:
     save(tmp_path, "1.png", np.zeros((4, 4)))
+    save(tmp_path, ".tmp-abc-1.png", np.zeros((4, 4)))  # what a killed writer leaves is no map
     background = BackgroundConfig(kind="saliency", folder=str(tmp_path))
     stage = pseudo_mask_stage(
         PseudoMaskConfig(background=background),
@@ -95,6 +96,7 @@ def test_maps_are_asked_for_before_training(tmp_path) -> None:
     )
     assert stage.check is not None
     stage.check(rows("A/1.png"))
+    assert [path.name for path in stage.files] == ["1.png"]
     with pytest.raises(ImageError, match="no saliency map of 2"):
         stage.check(rows("A/1.png", "A/2.png"))
     with pytest.raises(ConfigError, match="would share the map 1"):

@@ -87,7 +87,7 @@ class Journal:
                     remedy="Choose another folder, or remove this one if nothing needs it",
                 )
             return
-        if any((self.folder / "masks").glob("*.png")):
+        if any((self.folder / "masks").glob("[!.]*.png")):
             raise OutputError(
                 "holds masks that are not from `histoweak predict`",
                 where=self.folder,

@@ -34,7 +34,7 @@ class SaliencyMaps:
             )
         self.folder = Path(folder)
         self.paths: dict[str, Path] = {}
-        for path in sorted(self.folder.iterdir()):
+        for path in sorted(self.folder.glob("[!.]*")):
             if path.suffix.lower() not in SUFFIXES:
                 continue
             if path.stem in self.paths:

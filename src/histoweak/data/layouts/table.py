@@ -17,7 +17,7 @@ def find(root: Path, options: Options) -> Found:
     """
     tables = [root]
     if root.is_dir():
-        tables = [p for p in sorted(root.iterdir()) if p.suffix.lower() in SUFFIXES]
+        tables = [p for p in sorted(root.glob("[!.]*")) if p.suffix.lower() in SUFFIXES]
     if len(tables) != 1:
         raise LayoutMismatchError(
             f"{len(tables)} tables",
