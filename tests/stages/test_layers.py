@@ -21,11 +21,11 @@ from histoweak.stages.classifier import Objective
 from histoweak.stages.evaluation import evaluation_stage
 from histoweak.stages.evaluation_config import EvaluationConfig
 from histoweak.stages.layers import AttentiveLook, LayerClassifierConfig
+from histoweak.stages.png_masks import PngMasks
 from histoweak.stages.pseudo_masks import PseudoMaskConfig, mask_file, pseudo_mask_stage
 from histoweak.stages.scores import LayerScoresConfig, score_file, write_scores
 from histoweak.stages.segmenter import (
     LayeredSegmenterConfig,
-    PngMasks,
     SegmenterConfig,
     layers_of,
     mask_loss,

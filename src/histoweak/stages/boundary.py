@@ -33,7 +33,7 @@ from histoweak.objectives.affinity import (
 from histoweak.pipeline import Stage, StageContext, is_leader
 from histoweak.stages.classifier import MULTIPLE, usual_window
 from histoweak.stages.model_folder import keep_model
-from histoweak.stages.segmenter import PngMasks
+from histoweak.stages.png_masks import PngMasks
 from histoweak.training.config import FitConfig, RuntimeConfig
 from histoweak.training.fit import fit, seeded
 

@@ -1,14 +1,10 @@
 """Stage `segmenter`: train a segmentation network on masks of the training frames."""
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
@@ -29,7 +25,7 @@ from histoweak.objectives.segmentation import fifth_logit_loss, layered_loss, pi
 from histoweak.pipeline import Stage, StageContext, is_leader
 from histoweak.refine.white import WhiteConfig
 from histoweak.stages.model_folder import keep_model
-from histoweak.stages.pseudo_masks import mask_file
+from histoweak.stages.png_masks import PngMasks
 from histoweak.training.config import FitConfig, RuntimeConfig, Select
 from histoweak.training.fit import fit, seeded
 
@@ -177,48 +173,6 @@ def mask_loss(config: SegmenterConfig, logits: Tensor, masks: Tensor) -> Tensor:
     if config.loss == "fifth-logit":
         return fifth_logit_loss(logits, masks, weights, config.fit.batch)
     return layered_loss(logits, masks, weights, config.bootstrap)
-
-
-KEPT_BYTES = 1 << 28
-"""Bytes of masks that a process keeps: each loader process has its own."""
-
-
-class PngMasks:
-    """Reads the masks that a stage wrote, one PNG per frame and layer, and keeps the latest.
-
-    Args:
-        folder: artefact of the stage.
-        layers: which layers to stack, as `mask_file` counts them; None for the deepest alone.
-        kept_bytes: of the masks that were asked for last, how many stay in memory.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        layers: Sequence[int | None] | None = None,
-        kept_bytes: int = KEPT_BYTES,
-    ) -> None:
-        self.folder, self.layers, self.kept_bytes = folder, layers, kept_bytes
-        self._kept: OrderedDict[int, npt.NDArray[np.uint8]] = OrderedDict()
-        self._bytes = 0
-
-    def __call__(self, index: int) -> npt.NDArray[np.uint8]:
-        """Mask of the frame at an index: (H, W) uint8, or (M, H, W) for given layers."""
-        if index in self._kept:
-            self._kept.move_to_end(index)
-            return self._kept[index]
-        mask = self._kept[index] = self._read(index)
-        self._bytes += mask.nbytes
-        while self._bytes > self.kept_bytes:
-            _, oldest = self._kept.popitem(last=False)
-            self._bytes -= oldest.nbytes
-        return mask
-
-    def _read(self, index: int) -> npt.NDArray[np.uint8]:
-        if self.layers is None:
-            return np.asarray(Image.open(self.folder / mask_file(index)))
-        files = [self.folder / mask_file(index, layer) for layer in self.layers]
-        return np.stack([np.asarray(Image.open(file)) for file in files])
 
 
 def validation_score(

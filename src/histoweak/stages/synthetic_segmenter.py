@@ -19,7 +19,8 @@ from histoweak.pipeline import Stage, StageContext, is_leader
 from histoweak.refine.white import WhiteConfig
 from histoweak.stages.authenticity import load_discriminator
 from histoweak.stages.model_folder import keep_model
-from histoweak.stages.segmenter import PngMasks, validation_score
+from histoweak.stages.png_masks import PngMasks
+from histoweak.stages.segmenter import validation_score
 from histoweak.stages.two_batches import LossConfig, TwoBatches
 from histoweak.synthesis.both import Kind
 from histoweak.synthesis.cache import cut_patches
