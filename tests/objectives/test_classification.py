@@ -53,3 +53,12 @@ def test_weights_are_inverse_to_frequency_with_mean_one() -> None:
     labels = torch.tensor([[1, 0], [1, 0], [1, 1], [1, 0]])
     weights = class_weights(labels)
     assert weights.tolist() == pytest.approx([2 / 5, 8 / 5])
+
+
+def test_a_class_that_never_occurs_leaves_the_weights_of_the_others_alone() -> None:
+    labels = torch.tensor([[1, 0, 0], [1, 0, 0], [1, 1, 0], [1, 0, 0]])
+    assert class_weights(labels).tolist() == pytest.approx([2 / 5, 8 / 5, 1])
+
+
+def test_weights_of_no_classes_that_occur_are_even() -> None:
+    assert class_weights(torch.zeros(3, 2)).tolist() == [1, 1]

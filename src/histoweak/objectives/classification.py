@@ -1,5 +1,6 @@
 """Losses of the patch classifier."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -34,11 +35,20 @@ def single_label_loss(
 
 
 def class_weights(labels: Tensor) -> Tensor:
-    """Weights inverse to class frequency, with mean 1.
+    """Weights inverse to class frequency, with mean 1 over the classes that occur.
+
+    A class that never occurs gets 1: what there is to learn of it, that it is nowhere, should not
+    outweigh the others.
 
     Args:
-        labels: (N, K) in {0, 1}, every class present at least once.
+        labels: (N, K) in {0, 1}.
+
+    Returns:
+        (K,) float.
     """
-    frequency = labels.float().mean(dim=0).clamp(min=1e-6)
-    weights = 1 / frequency
-    return weights / weights.mean()
+    frequency = labels.float().mean(dim=0)
+    found = frequency > 0
+    weights = torch.ones_like(frequency)
+    inverse = 1 / frequency[found]
+    weights[found] = inverse / inverse.mean()
+    return weights
