@@ -170,20 +170,6 @@ def test_a_failure_is_recorded_and_its_work_taken_up(
     assert read(tmp_path)["reason"] is None
 
 
-def test_prune_removes_the_work_of_other_settings(tmp_path: Path) -> None:
-    def fail(context: StageContext) -> None:
-        raise ValueError
-
-    run = Run(tmp_path, FakeManifest(), progress=QUIET)
-    old, new = (Stage("a", ToyConfig(gain=gain), (), fail) for gain in (1.0, 2.0))
-    for stage in (old, new):
-        with pytest.raises(ValueError):
-            run.execute([stage])
-    (gone,) = run.prune([new])
-    assert not gone.exists()
-    assert len(list((tmp_path / "work").iterdir())) == 1
-
-
 def test_figures_land_in_metrics_jsonl(tmp_path: Path) -> None:
     Run(tmp_path, FakeManifest(), progress=QUIET).execute(toy_stages(ToyConfig(steps=4)))
     entries = read_metrics(tmp_path / "metrics.jsonl", read(tmp_path)["stages"][2]["key"])

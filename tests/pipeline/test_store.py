@@ -59,13 +59,3 @@ def test_a_changed_artefact_is_named(tmp_path: Path, damage: str) -> None:
     part = "a.bin" if damage in {"missing", "size"} else "stage.json"
     with pytest.raises(OutputError, match=rf"{folder}.*{part}.*Delete this folder"):
         store.finished("fit", wanted)
-
-
-def test_prune_removes_only_other_work(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    assert store.prune([]) == []
-    for key in ("a" * 64, "b" * 64):
-        store.work_folder("fit", key).mkdir(parents=True)
-    assert store.prune([("fit", "a" * 64)]) == [store.work_folder("fit", "b" * 64)]
-    assert store.work_folder("fit", "a" * 64).exists()
-    assert not store.work_folder("fit", "b" * 64).exists()

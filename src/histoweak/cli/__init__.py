@@ -16,6 +16,7 @@ from histoweak.cli.methods import methods
 from histoweak.cli.predict import predict
 from histoweak.cli.pretrain import pretrain
 from histoweak.cli.process import settle
+from histoweak.cli.prune import prune
 from histoweak.cli.report import report
 from histoweak.cli.run import run
 from histoweak.cli.synth import synth
@@ -35,6 +36,7 @@ app.command()(predict)
 app.command()(evaluate)
 app.command()(compare)
 app.command()(report)
+app.command()(prune)
 app.command()(methods)
 app.command()(synth)
 app.add_typer(data_app, name="data")

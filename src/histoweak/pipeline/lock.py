@@ -6,11 +6,14 @@ import os
 import platform
 import time
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
+from histoweak.atomic import remove_temporaries
 from histoweak.errors import OutputError
+from histoweak.pipeline.faults import explain_faults
 
 LOCK = ".lock"
 """Name of the lock file of a run folder."""
@@ -103,3 +106,22 @@ def is_locked(path: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+@contextmanager
+def hold_folder(folder: Path) -> Iterator[None]:
+    """Hold a run folder, created when missing, and clear what killed writers left in it.
+
+    Args:
+        folder: the run folder, absolute.
+
+    Raises:
+        OutputError: another process holds it, or it cannot be written.
+    """
+    with ExitStack() as stack:
+        # From the root on: it may be a parent of the folder that cannot be written.
+        with explain_faults(Path(folder.anchor)):
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FolderLock(folder / LOCK))
+            remove_temporaries(folder, recursive=False)
+        yield

@@ -1,22 +1,19 @@
 """Run: execute the stages of a method in one folder, and take up what is already there."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from histoweak.atomic import remove_temporaries
-from histoweak.pipeline.faults import explain_faults
 from histoweak.pipeline.follow import follow, is_leader
 from histoweak.pipeline.keys import stage_keys
 from histoweak.pipeline.lead import Leader
-from histoweak.pipeline.lock import LOCK, FolderLock, is_locked
+from histoweak.pipeline.lock import LOCK, hold_folder, is_locked
 from histoweak.pipeline.record import RUN_FILE, RunRecord, describe_environment, read_run
 from histoweak.pipeline.stage import Stage, StageContext, check_order
-from histoweak.pipeline.store import Store
 from histoweak.pipeline.tensorboard import require_tensorboard
 from histoweak.progress import Progress
 
@@ -84,7 +81,7 @@ class Run:
             for stage in stages:
                 if stage.check is not None:
                     stage.check(self.manifest)
-            stack.enter_context(self._locked())
+            stack.enter_context(hold_folder(self._absolute))
             digest = self.manifest.digest()
             keys = stage_keys(stages, self.seed, digest)
             record = RunRecord(self._absolute, self._head(digest), keys)
@@ -109,31 +106,9 @@ class Run:
             for name, status in found.items()
         }
 
-    def prune(self, stages: Sequence[Stage]) -> list[Path]:
-        """Remove unfinished work that none of these stages would take up; returns what went.
-
-        Raises:
-            OutputError: a run is going on in the folder, or it cannot be written.
-        """
-        keys = stage_keys(stages, self.seed, self.manifest.digest())
-        with self._locked(), explain_faults(self._absolute):
-            return Store(self._absolute).prune(keys.items())
-
     @property
     def _absolute(self) -> Path:
         return self.folder.absolute()
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the folder, created when missing."""
-        folder = self._absolute
-        with ExitStack() as stack:
-            # From the root on: it may be a parent of the folder that cannot be written.
-            with explain_faults(Path(folder.anchor)):
-                folder.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(FolderLock(folder / LOCK))
-                remove_temporaries(folder, recursive=False)
-            yield
 
     def _context(self, progress: Progress) -> StageContext:
         """What the contexts of all stages have in common."""

@@ -19,6 +19,8 @@ from histoweak.pipeline.stage import SCRATCH
 
 RECORD = "stage.json"
 
+_REMOVED = ".removed"
+
 
 class Store:
     """`stages/` holds finished artefacts, `work/` those in progress, below one run folder.
@@ -98,14 +100,28 @@ class Store:
         sync_folder(self.work)
         return target
 
-    def prune(self, keep: Collection[tuple[str, str]]) -> list[Path]:
-        """Remove work folders of other stages than the (name, key) pairs in `keep`."""
+    def leftovers(self, keep: Collection[tuple[str, str]]) -> list[Path]:
+        """Folders, finished or not, of other stages than the (name, key) pairs in `keep`."""
         kept = {_folder_name(name, key) for name, key in keep}
-        found = sorted(self.work.iterdir()) if self.work.is_dir() else []
-        orphans = [path for path in found if path.is_dir() and path.name not in kept]
-        for path in orphans:
-            shutil.rmtree(path)
-        return orphans
+        found = [path for part in (self.stages, self.work) for path in sorted(part.glob("*"))]
+        return [p for p in found if p.is_dir() and not p.is_symlink() and p.name not in kept]
+
+    def remove(self, folder: Path) -> None:
+        """Remove a folder of this store.
+
+        Raises:
+            OSError: it cannot be removed.
+        """
+        # Renamed first: killed halfway, it must not be taken for an artefact.
+        removed = self.work / f"{folder.name}{_REMOVED}"
+        if folder.name.endswith(_REMOVED):
+            removed = folder
+        else:
+            self.work.mkdir(exist_ok=True)
+            if removed.exists():
+                shutil.rmtree(removed)
+            folder.replace(removed)
+        shutil.rmtree(removed)
 
 
 def _folder_name(name: str, key: str) -> str:
