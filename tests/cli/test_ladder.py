@@ -6,7 +6,7 @@ from rich.console import Console
 
 from histoweak.classes import ClassSet
 from histoweak.cli.ladder import evidence_table, label_table, ladder_tables
-from histoweak.stages.rungs import RungTally
+from histoweak.stages.rung_tally import RungTally
 
 NAMES = ("tumour epithelium", "necrosis", "lymphocytes", "tumour-associated stroma [b]")
 STEPS = ("CAM", "pseudo-mask", "random walk", "dense CRF", "segmenter", "segmenter-2", "x" * 40)

@@ -9,7 +9,7 @@ import numpy as np
 
 from histoweak.classes import ClassSet
 from histoweak.metrics.confusion import ConfusionMatrix
-from histoweak.stages.rungs import RungTally
+from histoweak.stages.rung_tally import RungTally
 
 CLASSES = ClassSet(("tumour", "stroma", "necrosis"))
 TOLERANCES = {"CAM": None, "segmenter": 2.0}

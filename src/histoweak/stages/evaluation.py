@@ -27,15 +27,13 @@ speed: the same run gives the same file.
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from pydantic import Field, SerializeAsAny
 
 from histoweak.atomic import atomic_write_text
@@ -45,30 +43,26 @@ from histoweak.data.skips import Skips
 from histoweak.data.table import write_table
 from histoweak.errors import ConfigError, ManifestError
 from histoweak.export.png import write_index_png
-from histoweak.inference.config import Options, views
+from histoweak.inference.config import views
 from histoweak.inference.evaluate import read_pair
-from histoweak.inference.gate import present_classes
-from histoweak.inference.model import TissueModel, load_model
+from histoweak.inference.model import load_model
 from histoweak.inference.readahead import read_ahead
 from histoweak.metrics.confusion import ConfusionMatrix
 from histoweak.metrics.ratio import plain
 from histoweak.metrics.scores import miou_present
 from histoweak.pipeline import Stage, StageContext
 from histoweak.refine.config import files_of
-from histoweak.refine.white import WhiteConfig
 from histoweak.stages.evaluation_config import EvaluationConfig
-from histoweak.stages.evidence import EvidenceSums
-from histoweak.stages.faithfulness import Faithfulness
+from histoweak.stages.judge import Judge
 from histoweak.stages.pseudo_masks import PseudoMaskConfig
-from histoweak.stages.pseudo_quality import PseudoMaskTally
-from histoweak.stages.rungs import RungTally
+from histoweak.stages.rung import Rung, RungMaker, classifier_rungs, segmenter_rung
+from histoweak.stages.rung_tally import RungTally
 from histoweak.stages.samples import write_samples
-from histoweak.stages.scores import ScoresConfig, shown_views
-from histoweak.stages.view import Patch, View, Viewer
+from histoweak.stages.scores import ScoresConfig
+from histoweak.stages.view import Viewer
 from histoweak.training.config import RuntimeConfig, Select
 
 UInt8 = npt.NDArray[np.uint8]
-Predict = Callable[[UInt8, float | None, View | None], UInt8]
 
 
 class EvaluationSetting(StrictConfig):
@@ -83,39 +77,6 @@ class EvaluationSetting(StrictConfig):
     cam: ScoresConfig | None = None
     pseudo: PseudoMaskConfig | None = None
     rungs: dict[str, SerializeAsAny[StrictConfig] | None] = Field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Rung:
-    """One step of the ladder: name, test-time augmentation, how it predicts, and its gate."""
-
-    name: str
-    tta: str
-    predict: Predict
-    gate: str = "none"
-
-
-@dataclass(frozen=True)
-class RungMaker:
-    """A rung that a method adds between "pseudo-mask" and the segmenters.
-
-    Args:
-        name: what tables call it.
-        tta: the orientations and magnifications that it sees, for tables.
-        inputs: names of the stages whose artefacts it needs.
-        make: (artefact folder of each input, device) -> how it predicts.
-        setting: all else that decides what it predicts.
-    """
-
-    name: str
-    tta: str
-    inputs: tuple[str, ...]
-    make: Callable[[Mapping[str, Path], str], Predict]
-    setting: StrictConfig | None = None
-
-    def __call__(self, folders: Mapping[str, Path], device: str) -> Rung:
-        """Make the rung."""
-        return Rung(self.name, self.tta, self.make(folders, device))
 
 
 def evaluation_stage(
@@ -205,23 +166,20 @@ def _run(
     device = runtime.torch_device()
     models = {n: load_model(context.inputs[n] / "model", device=device) for n in segmenters}
     rungs = [make(context.inputs, device) for make in makers]
-    shown = views(config.tta, config.scales)
-    rungs += [
-        Rung(name, shown, _segmenter(m, config), config.gate_words()) for name, m in models.items()
-    ]
+    rungs += [segmenter_rung(name, model, config) for name, model in models.items()]
     judge = None
     if setting.cam is not None:
         classifier = load_model(context.inputs["classifier"] / "model", device=device)
         refiners = setting.pseudo.refine if setting.pseudo else ()
         viewer = Viewer(classifier, setting.cam, config.tile, refiners=refiners)
         rungs = [*classifier_rungs(setting.cam, refined=setting.pseudo is not None), *rungs]
-        judge = Judge(setting, viewer, context, len(records))
+        judge = Judge(config, setting.pseudo, viewer, context, len(records))
     scored = _score(config, context, records, rungs, judge)
     figures: dict[str, Any] = {
         "classes": classes.to_dict(),
         "split": split,
         "gate": config.gate_words(),
-        "tta": shown,
+        "tta": views(config.tta, config.scales),
         **scored.counts(),
         "seed": context.seed,
         "selection": setting.selection,
@@ -237,80 +195,6 @@ def _run(
     seen = (judge.viewer, judge.pseudo) if judge else (None, None)
     write_samples(context.out, config.samples, records, scored.per_image, classes, *seen)
     atomic_write_text(context.out / "evaluation.json", json.dumps(figures, indent=2))
-
-
-def classifier_rungs(cam: ScoresConfig, *, refined: bool) -> list[Rung]:
-    """The rungs below the segmenter: the plain CAM, and its scores where they become masks."""
-    plain_rung = Rung("CAM", "none", lambda image, mpp, view: _seen(view).cam())
-    if not refined:
-        return [plain_rung]
-    fine = Rung("pseudo-mask", shown_views(cam), lambda image, mpp, view: _seen(view).refined())
-    return [plain_rung, fine]
-
-
-def _seen(view: View | None) -> View:
-    if view is None:
-        raise ValueError("a rung needs the view of a classifier")
-    return view
-
-
-def _segmenter(model: TissueModel, config: EvaluationConfig) -> Predict:
-    def predict(image: UInt8, mpp: float | None, view: View | None) -> UInt8:
-        present = None
-        if config.gate == "predicted":
-            found = torch.from_numpy(_seen(view).probs)
-            present = present_classes(found, config.gate_threshold).numpy()
-        options = Options(
-            tta=config.tta, tile=config.tile, overlap=config.overlap, scales=config.scales
-        )
-        return model.predict(image, mpp, present, config.gate_form, **options).array
-
-    return predict
-
-
-class Judge:
-    """Everything that is measured of the classifier.
-
-    Args:
-        setting: what to measure.
-        viewer: the classifier.
-        context: gives seed and classes.
-        total: number of images.
-    """
-
-    def __init__(
-        self, setting: EvaluationSetting, viewer: Viewer, context: StageContext, total: int
-    ) -> None:
-        config, classes, cam = setting.evaluation, context.manifest.classes, viewer.cam
-        self.viewer = viewer
-        self.pseudo = (
-            PseudoMaskTally(setting.pseudo, cam.reading, classes) if setting.pseudo else None
-        )
-        white = (setting.pseudo and setting.pseudo.white) or WhiteConfig()
-        rule = (config.evidence_energy, config.evidence_iou)
-        self.sums = EvidenceSums(classes.names, *rule, white) if config.evidence else None
-        self.faithfulness = Faithfulness(viewer, config.faithfulness, total, context.seed)
-
-    def update(self, index: int, record: Record, image: UInt8, truth: UInt8, view: View) -> None:
-        """Count one image."""
-        if self.pseudo is not None or self.sums is not None:
-            patch = Patch.of(record, image, truth, view)
-            if self.pseudo is not None:
-                self.pseudo.update(patch)
-            if self.sums is not None:
-                self.sums.update(patch)
-        self.faithfulness.update(index, str(record.image), image, record.mpp, view)
-
-    def figures(self) -> dict[str, Any]:
-        """The parts of `evaluation.json` on the classifier; null for what was not measured."""
-        cam = {"tta": self.viewer.cam.tta, "reading": self.viewer.cam.reading, "gate": "none"}
-        labels = self.sums.classification() if self.sums else None
-        return {
-            "classification": labels and {"tta": cam["tta"], "gate": "none", **labels},
-            "evidence": {**cam, **self.sums.figures()} if self.sums else None,
-            "pseudo_masks": {**cam, **self.pseudo.figures()} if self.pseudo else None,
-            "faithfulness": self.faithfulness.figures(),
-        }
 
 
 @dataclass(frozen=True)

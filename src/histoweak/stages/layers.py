@@ -18,7 +18,7 @@ from histoweak.inference.resize import index_mask
 from histoweak.nets.layer_classifier import LayerClassifier, LayerNetConfig
 from histoweak.objectives.pooling import box_mean
 from histoweak.stages.classifier import MapsClassifierConfig
-from histoweak.stages.evaluation import Predict, RungMaker
+from histoweak.stages.rung import Predict, RungMaker
 from histoweak.stages.scores import LayerScoresConfig
 from histoweak.stages.view import View
 

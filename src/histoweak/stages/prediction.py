@@ -26,8 +26,8 @@ from histoweak.metrics.operating_point import balanced_thresholds
 from histoweak.pipeline import Stage, StageContext
 from histoweak.refine.adjust import AdjustConfig, white_level
 from histoweak.stages.classifier import MULTIPLE, usual_window
-from histoweak.stages.evaluation import Predict, RungMaker
 from histoweak.stages.model_folder import keep_model
+from histoweak.stages.rung import Predict, RungMaker
 from histoweak.stages.scores import window_probs
 from histoweak.training.config import RuntimeConfig
 

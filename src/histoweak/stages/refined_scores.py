@@ -13,7 +13,7 @@ from histoweak.data.frames import FrameStore
 from histoweak.data.rescale import rescaled_size
 from histoweak.inference.model import load_model
 from histoweak.pipeline import Stage, StageContext
-from histoweak.stages.evaluation import Predict, RungMaker
+from histoweak.stages.rung import Predict, RungMaker
 from histoweak.stages.scores import (
     Reading,
     ScoresConfig,

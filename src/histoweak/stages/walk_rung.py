@@ -12,7 +12,7 @@ from histoweak.classes import ClassSet
 from histoweak.inference.forward import enlarged_bands
 from histoweak.inference.model import load_model
 from histoweak.inference.resize import index_mask
-from histoweak.stages.evaluation import Predict, RungMaker
+from histoweak.stages.rung import Predict, RungMaker
 from histoweak.stages.view import View
 from histoweak.stages.walk import boundary_map, to_grid, walk
 from histoweak.stages.walk_config import WalkConfig
