@@ -25,7 +25,7 @@ from tests.data.test_crops import frame, write_store
 from tests.synthesis.fake import plain_cache
 
 STILL = AugmentConfig(flips=False, rotations=False, scale=0, stain=0, stain_shift=0)
-PUBLISHED = LossConfig(absent="zero", labels_rule=False, joint=False)
+PUBLISHED = LossConfig(cross_entropy=0, absent="zero", labels_rule=False, joint=False)
 
 
 class Known(nn.Module):
@@ -155,6 +155,22 @@ def test_masks_of_an_earlier_round_leave_the_labels_as_they_are() -> None:
     # Class 0 has no pixel: it adds nothing and divides, as published.
     torch.testing.assert_close(losses["segmentation_real"], (dice[1] + dice[2]) / 3)
     assert losses["segmentation_real"].requires_grad
+
+
+def test_cross_entropy_speaks_of_every_known_pixel() -> None:
+    masks = torch.full((2, 32, 32), 255, dtype=torch.uint8)
+    masks[0, :16], masks[1, :, 8:] = 1, 2
+    judges = {"mosaic": Unequal(), "bezier": Unequal()}
+    config = PUBLISHED.model_copy(update={"segmentation": 0.0, "cross_entropy": 0.6})
+    losses, network = step(config, batch(LABELS, WHOLE, masks), share=2.0, judges=judges)
+    (made, _), (real, _) = (network(images) for images in network.given[:2])
+    p = torch.tensor([-2.0, 3.0]).sigmoid()
+    weights = (p / p.mean()).repeat(2)
+    each = F.cross_entropy(made, network.masks.long(), reduction="none").mean((1, 2))
+    expected = 0.6 * (each * weights).sum() / weights.sum()
+    torch.testing.assert_close(losses["segmentation"], expected)
+    expected = 0.6 * F.cross_entropy(real, masks.long(), ignore_index=255)
+    torch.testing.assert_close(losses["segmentation_real"], expected)
 
 
 def dice_by_class(logits: Tensor, masks: Tensor, weights: Tensor) -> list[Tensor]:

@@ -21,6 +21,7 @@ from histoweak.objectives.evidence import (
     window_cells,
 )
 from histoweak.objectives.pooling import box_mean
+from histoweak.objectives.segmentation import pixel_loss
 from histoweak.synthesis.draw import fresh_generator
 from histoweak.synthesis.labels import classes_in
 from histoweak.synthesis.online import OnlineSynthesis, Synthetic
@@ -29,7 +30,8 @@ from histoweak.synthesis.online import OnlineSynthesis, Synthetic
 class LossConfig(StrictConfig):
     """Weights and forms of the losses; a weight of 0 switches one off.
 
-    `classification`, `segmentation` and `consistency` are w1, w2 and w3. `absent` is what classes
+    `classification`, `segmentation` and `consistency` are w1, w2 and w3. `cross_entropy`, which is
+    not in the paper, weighs the cross entropy of pixels beside their Dice. `absent` is what classes
     do that are absent from the batch (see `soft_dice_loss`); `stop` and `labels_rule` are the
     forms of the consistency: which side gets no gradient, and whether both sides leave out the
     classes that labels exclude. `joint` passes both batches through the network at once, so that
@@ -41,6 +43,7 @@ class LossConfig(StrictConfig):
     classification: float = Field(1.0, ge=0)
     segmentation: float = Field(1.0, ge=0)
     consistency: float = Field(1.0, ge=0)
+    cross_entropy: float = Field(1.0, ge=0)
     absent: Absent = "skip"
     stop: Stop = "none"
     labels_rule: bool = True
@@ -94,11 +97,19 @@ class TwoBatches:
         config = self.config
         labels = classes_in(made.masks, logits.shape[1])
         loss = multilabel_loss(cam.mean(dim=(2, 3)), labels, made.weights[:, None])
-        dice = soft_dice_loss(logits, made.masks, absent=config.absent, weights=made.weights)
         return {
             "classification_synthetic": config.classification * loss,
-            "segmentation": config.segmentation * dice,
+            "segmentation": self._pixels(logits, made.masks, made.weights),
         }
+
+    def _pixels(self, logits: Tensor, masks: Tensor, weights: Tensor | None = None) -> Tensor:
+        """What the decoder is told of every pixel, by `weights` of the images."""
+        config = self.config
+        dice = soft_dice_loss(logits, masks, absent=config.absent, weights=weights)
+        loss = config.segmentation * dice
+        if config.cross_entropy > 0:
+            loss = loss + config.cross_entropy * pixel_loss(logits, masks, weights=weights)
+        return loss
 
     def _real(self, logits: Tensor, cam: Tensor, images: Tensor, batch: Batch) -> dict[str, Tensor]:
         config, scale = self.config, cam.shape[-1] / images.shape[-1]
@@ -107,8 +118,7 @@ class TwoBatches:
             "classification_real": config.classification * multilabel_loss(pooled, batch.labels)
         }
         if batch.masks is not None:
-            dice = soft_dice_loss(logits, batch.masks, absent=config.absent)
-            return {**losses, "segmentation_real": config.segmentation * dice}
+            return {**losses, "segmentation_real": self._pixels(logits, batch.masks)}
         if config.consistency > 0:
             size = (cam.shape[-2], cam.shape[-1])
             allowed = None
