@@ -61,6 +61,20 @@ def test_blank_instances_are_not_chosen():
     assert known([[0.9], [0.8]], [[0.9], [0.8]], [1], valid=[False, False]) == [[-1], [-1]]
 
 
+def test_a_patch_of_one_class_tells_of_all_its_instances():
+    most = least = [[0.9, 0.1], [0.2, 0.6], [0.3, 0.3]]
+    blank = [True, True, False]
+    assert known(most, least, [1, 0], blank, certain=True) == [[1, 0], [1, 0], [-1, -1]]
+    # Of two classes the label does not say which is where.
+    both = known(most, least, [1, 1], blank)
+    assert known(most, least, [1, 1], blank, certain=True) == both
+    # Any patch may hold the negative class, so that one with another class leaves two.
+    either = known(most, least, [0, 1], blank, negative=0)
+    assert known(most, least, [0, 1], blank, negative=0, certain=True) == either
+    quiet = known(most, least, [1, 0], blank, negative=0, certain=True)
+    assert quiet == [[1, 0], [1, 0], [-1, -1]]
+
+
 def test_the_negative_class_is_what_no_other_claims():
     most, least = [[0.1, 0.9], [0.8, 0.2], [0.4, 0.6]], [[0.2, 0.8], [0.9, 0.1], [0.3, 0.7]]
     # Most and least like the other class; the least is called otherwise and dropped.

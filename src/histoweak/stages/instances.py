@@ -3,7 +3,7 @@
 Xu et al. (ICCV 2019), section 3.2. Both classifiers choose among the instances of every training
 patch by their own criterion. A chosen instance is kept if the classifier calls it what the label
 says; where one classifier agrees and the other does not, the mean of their probabilities decides.
-Blank instances, and those that reach beyond their frame, are not chosen.
+With `certain`, a patch of one class tells of all its instances, chosen or not. Blank instances, and those that reach beyond their frame, are not chosen.
 """
 
 import json
@@ -29,7 +29,7 @@ from histoweak.data.instances import (
 from histoweak.errors import TrainingError
 from histoweak.inference.model import load_model
 from histoweak.nets.instances import AT_ONCE, InstanceNet
-from histoweak.objectives.mil import Criterion, choose
+from histoweak.objectives.mil import Criterion, certain, choose, naming
 from histoweak.pipeline import Stage, StageContext
 from histoweak.stages.cmil import FIRST, BagConfig, Round, judge
 from histoweak.training.config import RuntimeConfig
@@ -43,12 +43,14 @@ class InstancesConfig(StrictConfig):
 
     `threshold` is the probability from which on a classifier says that a class is there. `per_bag`
     is the share of a patch's tissue that each classifier may choose for a class; 0 chooses one.
-    `agreement: false` keeps every chosen instance.
+    `agreement: false` keeps every chosen instance. `certain` keeps all instances of patches whose
+    label leaves one class only.
     """
 
     threshold: float = Field(0.5, ge=0, le=1)
     per_bag: float = Field(0.0, ge=0, le=1)
     agreement: bool = True
+    certain: bool = False
 
 
 def instances_stage(
@@ -206,7 +208,8 @@ def known_targets(
     Returns:
         (N, n, K): 1 or 0 where an instance was chosen for a class and agrees with the label; for
         such instances also 0 for every class that the window lacks; -1 elsewhere. The negative
-        class is there where no other is, absent where one is, and else unknown.
+        class is there where no other is, absent where one is, and else unknown. With
+        `config.certain`, all valid instances of a window that leaves one class have that class.
     """
     said = labels[:, None, :].expand_as(probs["max-max"])
     chosen = torch.zeros_like(said, dtype=torch.bool)
@@ -224,6 +227,10 @@ def known_targets(
     targets = torch.where(chosen, said, UNKNOWN)
     absent = chosen.any(dim=2, keepdim=True) & (said == 0)
     targets = torch.where(absent, 0, targets) * 1
+    if config.certain:
+        told = certain(naming(labels, negative))[:, None]
+        whole = valid[..., None] & (told != UNKNOWN).all(dim=2, keepdim=True)
+        targets = torch.where(whole, told.to(targets), targets)
     if negative is not None:
         rest = torch.cat([targets[..., :negative], targets[..., negative + 1 :]], dim=2)
         unsure = torch.where((rest == 0).all(dim=2), 1, UNKNOWN)
