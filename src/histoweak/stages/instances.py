@@ -3,7 +3,8 @@
 Xu et al. (ICCV 2019), section 3.2. Both classifiers choose among the instances of every training
 patch by their own criterion. A chosen instance is kept if the classifier calls it what the label
 says; where one classifier agrees and the other does not, the mean of their probabilities decides.
-With `certain`, a patch of one class tells of all its instances, chosen or not. Blank instances, and those that reach beyond their frame, are not chosen.
+With `certain`, a patch of one class tells of all its instances, chosen or not. Blank instances, and
+those that reach beyond their frame, are not chosen.
 """
 
 import json
