@@ -73,6 +73,20 @@ def test_what_a_killed_removal_left_is_no_artefact_and_goes_next_time(
     assert list((tmp_path / "work").iterdir()) == []
 
 
+def test_remains_of_a_killed_removal_do_not_stand_in_the_way_of_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _two_settings(tmp_path)
+    monkeypatch.setattr("histoweak.pipeline.store.shutil.rmtree", lambda path: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        prune(tmp_path)
+    monkeypatch.undo()
+    _two_settings(tmp_path)  # the stage whose removal was cut short is made and given up again
+    assert len(prune(tmp_path)) == 4
+    assert len(list((tmp_path / "stages").iterdir())) == 3
+    assert list((tmp_path / "work").iterdir()) == []
+
+
 def test_a_linked_folder_is_left_alone(tmp_path: Path) -> None:
     _two_settings(tmp_path / "run")
     elsewhere = tmp_path / "elsewhere"

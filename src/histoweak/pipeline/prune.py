@@ -41,6 +41,19 @@ def prune(folder: Path, *, dry_run: bool = False) -> Sequence[Leftover]:
         OutputError: no run has been there, one is going on, or a folder cannot be removed.
     """
     folder = folder.absolute()
+    _stages_of_latest(folder)  # before the lock, which would make a folder that is missing
+    store = Store(folder)
+    with hold_folder(folder), explain_faults(folder):
+        keep = _stages_of_latest(folder)
+        found = [Leftover(path, _size(path)) for path in store.leftovers(keep)]
+        if not dry_run:
+            for leftover in found:
+                store.remove(leftover.folder)
+    return found
+
+
+def _stages_of_latest(folder: Path) -> list[tuple[str, str]]:
+    """Name and key of each stage of the latest run."""
     record = read_run(folder / RUN_FILE)
     if record is None:
         raise OutputError(
@@ -49,13 +62,7 @@ def prune(folder: Path, *, dry_run: bool = False) -> Sequence[Leftover]:
             expected="the folder that was given to `histoweak run` as --out",
             remedy="Give a run folder",
         )
-    store = Store(folder)
-    with hold_folder(folder), explain_faults(folder):
-        keep = [(str(stage["name"]), str(stage["key"])) for stage in record["stages"]]
-        found = [Leftover(path, _size(path)) for path in store.leftovers(keep)]
-        for leftover in found if not dry_run else ():
-            store.remove(leftover.folder)
-    return found
+    return [(str(stage["name"]), str(stage["key"])) for stage in record["stages"]]
 
 
 def _size(folder: Path) -> int:

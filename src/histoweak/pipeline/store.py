@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import tempfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,6 @@ from histoweak.pipeline.keys import SHORT_KEY
 from histoweak.pipeline.stage import SCRATCH
 
 RECORD = "stage.json"
-
-_REMOVED = ".removed"
 
 
 class Store:
@@ -112,16 +111,11 @@ class Store:
         Raises:
             OSError: it cannot be removed.
         """
-        # Renamed first: killed halfway, it must not be taken for an artefact.
-        removed = self.work / f"{folder.name}{_REMOVED}"
-        if folder.name.endswith(_REMOVED):
-            removed = folder
-        else:
-            self.work.mkdir(exist_ok=True)
-            if removed.exists():
-                shutil.rmtree(removed)
-            folder.replace(removed)
-        shutil.rmtree(removed)
+        self.work.mkdir(exist_ok=True)
+        # Moved out of sight first: killed halfway, it must not be taken for an artefact.
+        grave = Path(tempfile.mkdtemp(dir=self.work, suffix=".removed"))
+        folder.replace(grave / folder.name)
+        shutil.rmtree(grave)
 
 
 def _folder_name(name: str, key: str) -> str:
