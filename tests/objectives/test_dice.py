@@ -14,7 +14,7 @@ def batch(seed: int = 0, ignored: bool = True) -> tuple[torch.Tensor, torch.Tens
     return torch.randn(3, 4, 5, 6, generator=generator) * 2, masks.to(torch.uint8)
 
 
-def by_loop(logits: torch.Tensor, masks: torch.Tensor, weights: np.ndarray) -> list[float | None]:
+def by_loop(logits: torch.Tensor, masks: torch.Tensor) -> list[float | None]:
     """1 - Dice of each class, None where no pixel carries it."""
     probs, truth = logits.double().softmax(1).numpy(), masks.numpy()
     found: list[float | None] = []
@@ -24,8 +24,8 @@ def by_loop(logits: torch.Tensor, masks: torch.Tensor, weights: np.ndarray) -> l
             if truth[b, y, x] == 255:
                 continue
             is_class = float(truth[b, y, x] == k)
-            common += weights[b] * probs[b, k, y, x] * is_class
-            total += weights[b] * (probs[b, k, y, x] + is_class)
+            common += probs[b, k, y, x] * is_class
+            total += probs[b, k, y, x] + is_class
             area += is_class
         found.append(1 - 2 * common / total if area else None)
     return found
@@ -33,7 +33,7 @@ def by_loop(logits: torch.Tensor, masks: torch.Tensor, weights: np.ndarray) -> l
 
 def test_absent_classes_add_zero_but_divide_as_published() -> None:
     logits, masks = batch()
-    each = by_loop(logits, masks, np.ones(3))
+    each = by_loop(logits, masks)
     assert each[3] is None
     expected = sum(v for v in each if v is not None) / 4
     assert float(soft_dice_loss(logits, masks, absent="zero")) == pytest.approx(expected, rel=1e-5)
@@ -41,7 +41,7 @@ def test_absent_classes_add_zero_but_divide_as_published() -> None:
 
 def test_absent_classes_take_no_part_by_default() -> None:
     logits, masks = batch()
-    expected = np.mean([v for v in by_loop(logits, masks, np.ones(3)) if v is not None])
+    expected = np.mean([v for v in by_loop(logits, masks) if v is not None])
     assert float(soft_dice_loss(logits, masks)) == pytest.approx(expected, rel=1e-5)
 
 
@@ -53,14 +53,6 @@ def test_the_published_form_is_that_of_the_library() -> None:
     torch.testing.assert_close(found, expected)
     gradients = (torch.autograd.grad(v, logits)[0] for v in (found, expected))
     torch.testing.assert_close(next(gradients), next(gradients))
-
-
-def test_weights_are_those_of_a_loop() -> None:
-    logits, masks = batch(1)
-    weights = torch.tensor([0.2, 1.0, 0.0])
-    expected = np.mean([v for v in by_loop(logits, masks, weights.numpy()) if v is not None])
-    found = soft_dice_loss(logits, masks, weights=weights)
-    assert float(found) == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_perfect_prediction_costs_nothing_and_a_wrong_one_all() -> None:

@@ -53,15 +53,6 @@ def test_the_networks_word_is_a_target_and_gets_no_gradient() -> None:
     torch.testing.assert_close(gradient, expected)
 
 
-def test_images_count_by_their_weights() -> None:
-    logits, masks = batch()
-    each = F.cross_entropy(logits, masks.long(), ignore_index=255, reduction="none")
-    terms = [(w, float(e)) for i, w in enumerate((0.3, 1.6)) for e in each[i][masks[i] != 255]]
-    expected = sum(w * e for w, e in terms) / sum(w for w, _ in terms)
-    found = pixel_loss(logits, masks, weights=torch.tensor([0.3, 1.6]))
-    assert float(found) == pytest.approx(expected, rel=1e-5)
-
-
 @pytest.mark.parametrize("share", [0.0, 0.3])
 def test_a_batch_of_ignored_pixels_has_loss_zero_and_gradient_zero(share) -> None:
     logits, masks = batch()

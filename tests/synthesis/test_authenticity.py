@@ -1,4 +1,5 @@
 import weakref
+from itertools import permutations
 
 import pytest
 import torch
@@ -9,9 +10,9 @@ from histoweak.synthesis.authenticity import (
     Discriminator,
     DiscriminatorConfig,
     accepted,
-    authenticity_weights,
     discriminator_loss,
     p_real,
+    weighted,
 )
 from tests.synthesis.fake import seeded
 
@@ -52,7 +53,8 @@ def test_accepted_are_the_first_above_one_half() -> None:
         images = greys(next(values))
         return images, images[:, 0]
 
-    images, masks, rate = accepted(make, Grey(), 3)
+    images, masks, real, rate = accepted(make, Grey(), 3)
+    assert torch.allclose(real, images[:, 0, 0, 0] / 255, atol=1e-4)
     assert images[:, 0, 0, 0].tolist() == [200, 250, 140]
     assert torch.equal(images[:, 0], masks) and rate == 0.5
 
@@ -64,7 +66,7 @@ def test_a_strict_discriminator_is_not_waited_for() -> None:
         images = greys([10, 120, 20])
         return images, images[:, 0]
 
-    images, _, rate = accepted(make, Grey(), 3, rounds=2)
+    images, _, _, rate = accepted(make, Grey(), 3, rounds=2)
     assert images[:, 0, 0, 0].tolist() == [120, 120, 20] and rate == 0
 
 
@@ -79,11 +81,13 @@ def test_accepted_come_first_and_then_the_best_whatever_the_rounds(seed) -> None
         seen.extend(values)
         return greys(values), greys(values)[:, 0]
 
-    images, _, rate = accepted(make, Grey(), 4, threshold=0.801, rounds=5)
+    images, _, _, rate = accepted(make, Grey(), 4, threshold=0.801, rounds=5)
     passed = [v for v in seen if v / 255 > 0.801]
     rest = sorted((v for v in seen if v / 255 <= 0.801), reverse=True)
     assert images[:, 0, 0, 0].tolist() == [*passed, *rest][:4]
-    assert rate == len(passed) / len(seen) and (len(passed) >= 4 or len(seen) == 20)
+    assert float(rate) == pytest.approx(len(passed) / len(seen)) and (
+        len(passed) >= 4 or len(seen) == 20
+    )
 
 
 def test_rejected_candidates_are_let_go() -> None:
@@ -100,13 +104,45 @@ def test_rejected_candidates_are_let_go() -> None:
     assert len(alive) == 12 and max(alive) <= 1
 
 
-def test_weights_have_mean_one_and_none_vanishes() -> None:
-    weights = authenticity_weights(torch.tensor([0.01, 0.02, 0.03]))
-    assert torch.allclose(weights, torch.tensor([0.5, 1.0, 1.5]))
-    # However sure the discriminator is that all are made, they weigh as much as others.
-    assert torch.equal(authenticity_weights(torch.tensor([0.0, 1e-9, 1e-7])), torch.ones(3))
-    lone = authenticity_weights(torch.tensor([1.0, 0.0, 0.0, 0.0]))
-    assert float(lone.mean()) == pytest.approx(1) and float(lone[0] / lone[1]) == pytest.approx(100)
+def draws(values: list[int], n: int, rounds: int, times: int = 2000) -> list[tuple[int, ...]]:
+    """What is drawn of candidates of these greys, a part of them in each round."""
+    found = []
+    for seed in range(times):
+        parts = iter([values[i * n : (i + 1) * n] for i in range(rounds)])
+
+        def make(count: int, parts=parts):
+            images = greys(next(parts))
+            assert len(images) == count
+            return images, images[:, 0]
+
+        images, masks, _, _ = weighted(make, Grey(), n, generator=seeded(seed), rounds=rounds)
+        assert torch.equal(images[:, 0], masks)
+        found.append(tuple(images[:, 0, 0, 0].tolist()))
+    return found
+
+
+def test_one_is_drawn_in_proportion_to_p_real() -> None:
+    values = [20, 60, 120, 200]
+    found = draws(values, 1, rounds=4)
+    for value in values:
+        share = sum(drawn == (value,) for drawn in found) / len(found)
+        assert share == pytest.approx(value / sum(values), abs=0.035)
+
+
+def test_several_are_drawn_one_after_the_other_without_replacement() -> None:
+    """Against the probabilities of all ordered pairs, by hand."""
+    values = [20, 60, 120, 200]
+    found = draws(values, 2, rounds=2)
+    for first, second in permutations(values, 2):
+        expected = first / sum(values) * second / (sum(values) - first)
+        share = sum(drawn == (first, second) for drawn in found) / len(found)
+        assert share == pytest.approx(expected, abs=0.035)
+
+
+def test_candidates_that_are_all_rejected_are_drawn_alike() -> None:
+    """P(real) of 0 and of 1e-4 both count as 0.01."""
+    found = draws([0, 0, 1, 1], 1, rounds=4)
+    assert sum(drawn == (1,) for drawn in found) / len(found) == pytest.approx(0.5, abs=0.04)
 
 
 def test_width_narrows_a_resnet() -> None:

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,7 @@ def probability(judge: nn.Module, images: Tensor) -> Tensor:
     return judge(images.float() / 255).softmax(dim=1)[:, 1]
 
 
-def test_half_are_mosaics_and_half_are_blobs_and_all_count_alike() -> None:
+def test_half_are_mosaics_and_half_are_blobs() -> None:
     cache = plain_cache((3, 4, 5))
     made = OnlineSynthesis(cache, 48, CONFIG)(6, seeded(1))
     generator = seeded(1)
@@ -38,7 +39,7 @@ def test_half_are_mosaics_and_half_are_blobs_and_all_count_alike() -> None:
              for make, settings in ((mosaic, CONFIG.mosaic), (bezier, CONFIG.bezier))]  # fmt: skip
     assert torch.equal(made.images, torch.cat([images for images, _ in parts]))
     assert torch.equal(made.masks, torch.cat([masks for _, masks in parts]))
-    assert torch.equal(made.weights, torch.ones(6))
+    assert made.figures == {}
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
@@ -59,19 +60,35 @@ def test_a_step_draws_the_same_whatever_was_drawn_before() -> None:
     assert not torch.equal(first.masks, synthesis(4, seeded(9)).masks)
 
 
-def test_weights_are_p_real_among_images_of_a_kind() -> None:
+def test_images_are_drawn_by_p_real() -> None:
+    """A single image a step: over many steps, what looks real is seen more often."""
+    judge = Brightness(0.23, slope=40)
+    config = CONFIG.model_copy(update={"mosaic_share": 1.0})
+    cache = plain_cache((3, 4, 5))
+
+    def seen(judges: dict) -> Tensor:
+        draw = OnlineSynthesis(cache, 32, config, judges=judges)
+        return torch.cat([probability(judge, draw(1, seeded(i)).images) for i in range(200)])
+
+    free, drawn = seen({}).numpy(), seen({"mosaic": judge}).numpy()
+    rng = np.random.default_rng(0)
+    candidates = rng.choice(free, (20_000, 4))
+    shares = candidates / candidates.sum(1, keepdims=True)
+    taken = [rng.choice(row, p=share) for row, share in zip(candidates, shares, strict=True)]
+    assert np.mean(taken) > free.mean() + 0.05
+    assert drawn.mean() == pytest.approx(np.mean(taken), abs=0.04)
+
+
+def test_figures_tell_of_candidates_and_of_what_is_taken() -> None:
     judge = Brightness(0.25, slope=20)
     synthesis = OnlineSynthesis(plain_cache((3, 4, 5)), 48, CONFIG, judges={"mosaic": judge})
     made = synthesis(8, seeded(2))
-    real = probability(judge, made.images[:4])
-    assert real.std() > 0.01
-    torch.testing.assert_close(made.weights[:4], real / real.mean())
-    assert torch.equal(made.weights[4:], torch.ones(4))
-    w = made.weights.double()
-    assert set(made.figures) == {"accepted_mosaic", "effective"}
-    assert float(made.figures["accepted_mosaic"]) == (real > 0.5).double().mean()
-    assert float(made.figures["effective"]) == pytest.approx(float(w.sum() ** 2 / (w**2).sum()))
-    assert 4 < made.figures["effective"] < 8
+    assert judge.seen == 4 * 4  # four candidates for each of four mosaics
+    assert made.figures.keys() == {"accepted_mosaic", "p_real_mosaic"}
+    torch.testing.assert_close(
+        made.figures["p_real_mosaic"], probability(judge, made.images[:4]).mean()
+    )
+    assert float(made.figures["accepted_mosaic"]) * 16 in range(17)
 
 
 def test_the_hard_filter_takes_none_that_looks_made() -> None:
@@ -82,8 +99,11 @@ def test_the_hard_filter_takes_none_that_looks_made() -> None:
     assert (probability(judge, plain.images) < 0.5).any()
     made = OnlineSynthesis(plain_cache((3, 4, 5)), 48, CONFIG, rule, judges)(8, seeded(3))
     assert (probability(judge, made.images) > 0.5).all()
-    assert made.figures.keys() == {"accepted_mosaic", "accepted_bezier", "effective"}
-    assert made.figures["effective"] == 8 and 0 < made.figures["accepted_mosaic"] <= 1
+    expected = {
+        f"{name}_{kind}" for name in ("accepted", "p_real") for kind in ("mosaic", "bezier")
+    }
+    assert made.figures.keys() == expected
+    assert made.figures["p_real_bezier"] > 0.5 and 0 < made.figures["accepted_mosaic"] <= 1
     # Images and masks still belong together: one grey per class.
     means = [made.images[:, 0][made.masks == k].float().median() for k in range(3)]
     assert means == [40, 60, 80]

@@ -11,7 +11,7 @@ def multilabel_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = Non
     Args:
         logits: (N, K).
         labels: (N, K) in {0, 1}.
-        weights: (K,) of the classes or (N, 1) of the windows, or None.
+        weights: (K,) of the classes, or None.
     """
     if not len(logits):
         return logits.sum() * 0

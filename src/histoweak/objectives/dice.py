@@ -10,9 +10,7 @@ from histoweak.classes import IGNORE_INDEX
 Absent = Literal["zero", "skip"]
 
 
-def soft_dice_loss(
-    logits: Tensor, masks: Tensor, *, absent: Absent = "skip", weights: Tensor | None = None
-) -> Tensor:
+def soft_dice_loss(logits: Tensor, masks: Tensor, *, absent: Absent = "skip") -> Tensor:
     """Mean over classes of one minus the soft Dice score of the whole batch.
 
     Milletari et al. (3DV 2016), section 3, without squares and for K classes: sums run over the
@@ -25,14 +23,11 @@ def soft_dice_loss(
         absent: what classes that no pixel of the batch carries do. `skip`: take no part. `zero`:
             add nothing but still divide, as in the released code of HisynSeg, where a batch
             without lymphocytes has a smaller loss and smaller gradients for the other classes.
-        weights: (B,) how much each image counts, or None for 1.
 
     Returns:
         A scalar in [0, 1]; zero, with gradient, where all pixels are ignored.
     """
     counted = (masks != IGNORE_INDEX).to(logits.dtype)
-    if weights is not None:
-        counted = counted * weights.to(logits)[:, None, None]
     classes = logits.shape[1]
     target = F.one_hot(masks.long().clamp(max=classes - 1), classes).permute(0, 3, 1, 2)
     probs = logits.softmax(dim=1) * counted[:, None]

@@ -9,9 +9,7 @@ from torch import Tensor
 from histoweak.classes import IGNORE_INDEX
 
 
-def pixel_loss(
-    logits: Tensor, masks: Tensor, bootstrap: float = 0.0, weights: Tensor | None = None
-) -> Tensor:
+def pixel_loss(logits: Tensor, masks: Tensor, bootstrap: float = 0.0) -> Tensor:
     """Cross entropy over the pixels that carry a class.
 
     With `bootstrap` b > 0 the target is (1 - b) of the mask and b of the network's own
@@ -22,22 +20,18 @@ def pixel_loss(
         logits: (B, K, H, W).
         masks: (B, H, W) uint8 class index, 255 = ignore.
         bootstrap: b in [0, 1).
-        weights: (B,) how much each image counts, or None for 1.
 
     Returns:
         Mean over pixels that are not ignored; zero, with gradient, where all are.
     """
     known = masks != IGNORE_INDEX
-    counted = known.to(logits.dtype)
-    if weights is not None:
-        counted = counted * weights.to(logits)[:, None, None]
     logs = F.log_softmax(logits, dim=1)
     target = masks.long().masked_fill(~known, 0)
     loss = -logs.gather(1, target[:, None])[:, 0]
     if bootstrap > 0:
         own = -(logs.exp().detach() * logs).sum(dim=1)
         loss = (1 - bootstrap) * loss + bootstrap * own
-    return (loss * counted).sum() / counted.sum().clamp(min=1e-7)
+    return (loss * known).sum() / known.sum().clamp(min=1)
 
 
 def layered_loss(

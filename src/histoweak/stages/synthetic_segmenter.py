@@ -93,7 +93,7 @@ def synthetic_segmenter_stage(
     judges = {kind: f"authenticity-{kind}" for kind in judged}
     inputs = ("frames", *judges.values(), *(earlier for earlier in (masks, start) if earlier))
     run = partial(_run, setting, runtime, judges, masks, start)
-    return Stage(name, setting, inputs, run, distributed=True)
+    return Stage(name, setting, inputs, run, distributed=True, version=2)
 
 
 def _run(

@@ -96,19 +96,18 @@ class TwoBatches:
     def _synthetic(self, logits: Tensor, cam: Tensor, made: Synthetic) -> dict[str, Tensor]:
         config = self.config
         labels = classes_in(made.masks, logits.shape[1])
-        loss = multilabel_loss(cam.mean(dim=(2, 3)), labels, made.weights[:, None])
+        loss = multilabel_loss(cam.mean(dim=(2, 3)), labels)
         return {
             "classification_synthetic": config.classification * loss,
-            "segmentation": self._pixels(logits, made.masks, made.weights),
+            "segmentation": self._pixels(logits, made.masks),
         }
 
-    def _pixels(self, logits: Tensor, masks: Tensor, weights: Tensor | None = None) -> Tensor:
-        """What the decoder is told of every pixel, by `weights` of the images."""
+    def _pixels(self, logits: Tensor, masks: Tensor) -> Tensor:
+        """What the decoder is told of every pixel."""
         config = self.config
-        dice = soft_dice_loss(logits, masks, absent=config.absent, weights=weights)
-        loss = config.segmentation * dice
+        loss = config.segmentation * soft_dice_loss(logits, masks, absent=config.absent)
         if config.cross_entropy > 0:
-            loss = loss + config.cross_entropy * pixel_loss(logits, masks, weights=weights)
+            loss = loss + config.cross_entropy * pixel_loss(logits, masks)
         return loss
 
     def _real(self, logits: Tensor, cam: Tensor, images: Tensor, batch: Batch) -> dict[str, Tensor]:

@@ -1,11 +1,11 @@
 """Which synthetic images look real (HisynSeg: Fang et al., IEEE TMI 2025, image filter).
 
 A network learns to tell real patches of several classes from synthetic images. What it takes for
-real is accepted; or all images are kept and weigh as much as they look real.
+real is accepted; or images are drawn from among candidates, each as often as it looks real.
 """
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import timm
 import torch
@@ -21,8 +21,8 @@ CHUNK = 64
 """Images that are judged at once."""
 
 FLOOR = 0.01
-"""P(real) that an image counts with at least: a discriminator that rejects all of a batch would
-otherwise leave its order to rounding, and one that rejects all but one would leave one image."""
+"""P(real) that a candidate is drawn with at least: a discriminator that rejects all of them would
+otherwise leave the choice to rounding."""
 
 Maker = Callable[[int], tuple[Tensor, Tensor]]
 """n -> images (n, 3, S, S) uint8 and masks (n, S, S) uint8."""
@@ -109,19 +109,22 @@ def p_real(network: nn.Module, images: Tensor) -> Tensor:
     return torch.cat(judged) if judged else images.new_zeros(0, dtype=torch.float32)
 
 
-def authenticity_weights(probabilities: Tensor) -> Tensor:
-    """Weights (n,) of the images of a batch by P(real), with mean 1: a filter without a threshold.
+class Chosen(NamedTuple):
+    """What a filter lets through.
 
-    None is thrown away, however rarely the discriminator errs: none counts less than `FLOOR` of
-    one that is surely real.
+    `images` (n, 3, S, S) and `masks` (n, S, S) are uint8, `p_real` (n,) is what the discriminator
+    thinks of them, and `accepted` () the share of all candidates with P(real) above the threshold.
     """
-    raised = probabilities.clamp(min=FLOOR)
-    return raised / raised.mean()
+
+    images: Tensor
+    masks: Tensor
+    p_real: Tensor
+    accepted: Tensor
 
 
 def accepted(
     make: Maker, network: nn.Module, n: int, *, threshold: float = 0.5, rounds: int = 8
-) -> tuple[Tensor, Tensor, float]:
+) -> Chosen:
     """Make images until n of them are taken for real.
 
     A good discriminator accepts hardly any; after `rounds` times n candidates the batch is filled
@@ -133,23 +136,73 @@ def accepted(
         n: how many are wanted.
         threshold: P(real) above which an image is accepted.
         rounds: batches of n candidates that are made at most.
-
-    Returns:
-        n images, their masks, and the share of candidates that were accepted.
     """
+
+    # In the order in which they were made, so that the highest scores are not preferred.
+    def rank(probabilities: Tensor) -> Tensor:
+        return torch.where(probabilities > threshold, 1.0, probabilities)
+
+    return _best(make, network, n, rank, threshold=threshold, rounds=rounds, until=n)
+
+
+def weighted(
+    make: Maker,
+    network: nn.Module,
+    n: int,
+    *,
+    generator: torch.Generator,
+    threshold: float = 0.5,
+    rounds: int = 8,
+) -> Chosen:
+    """Draw n of `rounds` times n candidates, without replacement, with P(real) as their weight.
+
+    A filter without a threshold: what the discriminator thinks little of is seen seldom, but the
+    few images that deceive it are not all that is seen. Weights of the losses instead would cancel
+    out of a Dice, and of any mean where a step has one image.
+
+    Efraimidis and Spirakis (Information Processing Letters 2006), algorithm A: each candidate
+    waits for an exponential time at the rate of its weight, and the first n are taken.
+
+    Args:
+        make: makes candidates.
+        network: a discriminator in eval mode.
+        n: how many are wanted.
+        generator: decides the draw.
+        threshold: P(real) above which `accepted` counts a candidate.
+        rounds: batches of n candidates that are made.
+    """
+
+    def rank(probabilities: Tensor) -> Tensor:
+        waits = torch.empty(len(probabilities)).exponential_(generator=generator)
+        return probabilities.clamp(min=FLOOR) / waits.to(probabilities)
+
+    return _best(make, network, n, rank, threshold=threshold, rounds=rounds)
+
+
+def _best(
+    make: Maker,
+    network: nn.Module,
+    n: int,
+    rank: Callable[[Tensor], Tensor],
+    *,
+    threshold: float,
+    rounds: int,
+    until: int | None = None,
+) -> Chosen:
+    """The n candidates of highest rank, of `rounds` batches or until so many were accepted."""
     kept: tuple[Tensor, ...] | None = None
-    passed = made = 0
+    passed, made = torch.zeros(()), 0
     for _ in range(rounds):
         images, masks = make(n)
         probabilities = p_real(network, images)
-        taken = probabilities > threshold
-        passed, made = passed + int(taken.sum()), made + n
-        # In the order in which they were made, so that the highest scores are not preferred.
-        fresh = (torch.where(taken, 1.0, probabilities), images, masks)
+        passed = passed.to(probabilities) + (probabilities > threshold).sum()
+        made += n
+        fresh = (rank(probabilities), images, masks, probabilities)
         pool = fresh if kept is None else tuple(map(torch.cat, zip(kept, fresh, strict=True)))
         best = pool[0].argsort(descending=True, stable=True)[:n]
         kept = tuple(values[best] for values in pool)
-        if passed >= n:
+        if until is not None and passed >= until:
             break
     assert kept is not None  # noqa: S101 - there is at least one round
-    return kept[1], kept[2], passed / made
+    _, images, masks, probabilities = kept
+    return Chosen(images, masks, probabilities, passed / made)

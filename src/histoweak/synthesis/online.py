@@ -7,6 +7,7 @@ nothing lies on disk, and what a step draws follows from its generator alone.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import torch
@@ -14,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from histoweak.config import StrictConfig
-from histoweak.synthesis.authenticity import accepted, authenticity_weights, p_real
+from histoweak.synthesis.authenticity import accepted, weighted
 from histoweak.synthesis.both import Kind, count_kinds, synthesise_kind
 from histoweak.synthesis.cache import PatchCache
 from histoweak.synthesis.config import SynthesisConfig
@@ -23,10 +24,10 @@ from histoweak.synthesis.config import SynthesisConfig
 class FilterConfig(StrictConfig):
     """What the discriminators' word is used for.
 
-    `weight`: all images are kept and count in proportion to their probability of being real, but
-    none as less than 0.01, those of one kind among each other. `hard`: only images above
-    `threshold` are taken; after `rounds` times as many candidates as are wanted, the likeliest
-    fill up what is missing. In both, the share above `threshold` is logged.
+    `weight`: of `rounds` times as many candidates as are wanted, images are drawn with their
+    probability of being real, at least 0.01, as weight. `hard`: only images above `threshold` are
+    taken; after `rounds` times as many candidates, the likeliest fill up what is missing. In both,
+    the share of candidates above `threshold` is logged.
     """
 
     mode: Literal["hard", "weight"] = "weight"
@@ -36,16 +37,15 @@ class FilterConfig(StrictConfig):
 
 @dataclass(frozen=True)
 class Synthetic:
-    """Images (n, 3, S, S) uint8, masks (n, S, S) uint8, weights (n,) of mean 1.
+    """Images (n, 3, S, S) uint8 and masks (n, S, S) uint8.
 
     `figures` are scalars to log where discriminators had their say: `accepted_KIND`, the share of
-    candidates with P(real) above the threshold, and `effective`, the number of images that count:
-    the squared sum of the weights over the sum of their squares (Kish 1965).
+    candidates with P(real) above the threshold, and `p_real_KIND`, the mean P(real) of the images
+    that were taken.
     """
 
     images: Tensor
     masks: Tensor
-    weights: Tensor
     figures: Mapping[str, Tensor] = field(default_factory=dict)
 
 
@@ -89,29 +89,19 @@ class OnlineSynthesis:
             self.judges = {kind: judge.to(device) for kind, judge in self.judges.items()}
         counts = count_kinds(n, self.config, generator)
         parts = [self._of_kind(kind, count, generator) for kind, count in counts.items() if count]
-        images, masks, weights = (
-            torch.cat(tensors)
-            for tensors in zip(*((p.images, p.masks, p.weights) for p in parts), strict=True)
-        )
+        images = torch.cat([part.images for part in parts])
+        masks = torch.cat([part.masks for part in parts])
         figures = {name: value for part in parts for name, value in part.figures.items()}
-        if figures:
-            figures["effective"] = weights.sum() ** 2 / (weights**2).sum()
-        return Synthetic(images, masks, weights, figures)
+        return Synthetic(images, masks, figures)
 
     def _of_kind(self, kind: Kind, n: int, generator: torch.Generator) -> Synthetic:
         def make(count: int) -> tuple[Tensor, Tensor]:
             return synthesise_kind(self.cache, kind, count, self.size, self.config, generator)
 
         judge, rule = self.judges.get(kind), self.rule
-        if judge is not None and rule.mode == "hard":
-            images, masks, share = accepted(
-                make, judge, n, threshold=rule.threshold, rounds=rule.rounds
-            )
-            ones = torch.ones(n, device=images.device)
-            return Synthetic(images, masks, ones, {f"accepted_{kind}": torch.tensor(share)})
-        images, masks = make(n)
         if judge is None:
-            return Synthetic(images, masks, torch.ones(n, device=images.device))
-        real = p_real(judge, images)
-        rate = (real > rule.threshold).float().mean()
-        return Synthetic(images, masks, authenticity_weights(real), {f"accepted_{kind}": rate})
+            return Synthetic(*make(n))
+        choose = accepted if rule.mode == "hard" else partial(weighted, generator=generator)
+        chosen = choose(make, judge, n, threshold=rule.threshold, rounds=rule.rounds)
+        figures = {f"accepted_{kind}": chosen.accepted, f"p_real_{kind}": chosen.p_real.mean()}
+        return Synthetic(chosen.images, chosen.masks, figures)
