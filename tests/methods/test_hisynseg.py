@@ -25,6 +25,8 @@ from histoweak.progress import Progress
 from histoweak.stages.segmenter import validation_score
 from histoweak.synthesis.bezier import bezier
 from histoweak.synthesis.config import BezierConfig
+from histoweak.synthesis.online import OnlineSynthesis
+from histoweak.training.selection import selection_of, with_selection
 from tests.conftest import TINY
 from tests.method_tester import MethodTester
 from tests.synthesis.fake import plain_cache, seeded
@@ -177,6 +179,47 @@ def test_pairs_of_classes_are_checked_before_anything_runs(phantom: Path, pairs,
     blobs = {"bezier": {"pairs": [[0, 3], *pairs]}}
     with pytest.raises(ConfigError, match=message):
         stages("default", phantom, {"synthesis": blobs})
+
+
+def test_a_second_round_is_as_the_first_where_it_says_nothing(phantom: Path) -> None:
+    first = configure("hisynseg", "luad-histoseg").segmenter
+    settings = [{"round_two": {"segmenter": {"fit": {"steps": 7}}}}]
+    second = configure("hisynseg", "luad-histoseg", settings).round_two
+    fit = first.fit.model_copy(update={"steps": 7})
+    assert second.segmenter == first.model_copy(update={"fit": fit})
+    assert second.teacher.white is None and second.teacher.threshold == 0.7
+    settings = [{"round_two": {"teacher": {"white": {"gray": 210}}}}]
+    assert configure("hisynseg", "luad-histoseg", settings).round_two.teacher.white.gray == 210
+    given = configure("vgg-cam", "glas-cpu", [{"self_training": {}}])
+    assert given.self_training.segmenter == given.segmenter
+
+
+def test_a_second_round_sees_other_images_than_the_first(
+    phantom: Path, tmp_path: Path, monkeypatch
+) -> None:
+    made: list[Tensor] = []
+    plain = OnlineSynthesis.__call__
+
+    def noted(self, *args):
+        made.append(plain(self, *args).images)
+        return plain(self, *args)
+
+    monkeypatch.setattr(OnlineSynthesis, "__call__", noted)
+    settings = [TINY["hisynseg"], {"authenticity": None, "round_two": {"teacher": {"tta": "none"}}}]
+    run_method("hisynseg", phantom, tmp_path, settings=settings, progress=Progress(quiet=True))
+    steps = TINY["hisynseg"]["segmenter"]["fit"]["steps"]
+    assert len(made) == 2 * steps
+    for first, second in zip(made[:steps], made[steps:], strict=True):
+        assert first.shape == second.shape and not torch.equal(first, second)
+
+
+def test_the_choice_of_checkpoints_speaks_only_of_networks_that_validation_judges() -> None:
+    plain = configure("hisynseg")
+    chosen = with_selection(plain, "val-mask")
+    assert chosen.authenticity == plain.authenticity and chosen.segmenter.fit.select == "val-mask"
+    assert selection_of(chosen) == "val-mask" and selection_of(plain) == "last"
+    with pytest.raises(ConfigError, match=r"unknown key 'authenticity\.fit\.select'"):
+        configure("hisynseg", "default", [{"authenticity": {"fit": {"select": "val-mask"}}}])
 
 
 def test_a_second_round_cannot_go_on_with_another_network(phantom: Path) -> None:

@@ -21,12 +21,12 @@ from histoweak.stages.authenticity import (
 from histoweak.synthesis.authenticity import Discriminator, DiscriminatorConfig, p_real
 from histoweak.synthesis.bezier import bezier
 from histoweak.synthesis.config import BezierConfig, MosaicConfig, SynthesisConfig
-from histoweak.training.config import FitConfig, OptimConfig, RuntimeConfig
+from histoweak.training.config import OptimConfig, RuntimeConfig, TrainConfig
 from tests.data.test_crops import frame, write_store
 
 CLASSES = ClassSet(("smooth", "rough"))
 NET = DiscriminatorConfig(width=0.125)
-BRIEF = AuthenticityConfig(net=NET, fit=FitConfig(steps=6, batch=4, chunk=3), judged=8)
+BRIEF = AuthenticityConfig(net=NET, fit=TrainConfig(steps=6, batch=4, chunk=3), judged=8)
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def train(out: Path, frames: Path, kind="mosaic", config=BRIEF) -> Path:
 
 
 def test_it_learns_what_is_real_and_says_how_well(tmp_path, frames) -> None:
-    config = AuthenticityConfig(net=NET, fit=FitConfig(steps=30, batch=8), judged=32)
+    config = AuthenticityConfig(net=NET, fit=TrainConfig(steps=30, batch=8), judged=32)
     out = train(tmp_path / "out", frames, config=config)
     figures = json.loads((out / "authenticity.json").read_text())
     assert figures["kind"] == "mosaic" and figures["size"] == 32
@@ -101,7 +101,7 @@ def test_the_best_chunk_is_kept_on_request(tmp_path, frames, monkeypatch, keep) 
     """The first chunk is given out as the best of two: its weights are those of half a training."""
 
     def weights(name: str, steps: int, keep: bool) -> bytes:
-        fit = FitConfig(steps=steps, batch=4, chunk=3, optim=OptimConfig(schedule="constant"))
+        fit = TrainConfig(steps=steps, batch=4, chunk=3, optim=OptimConfig(schedule="constant"))
         config = BRIEF.model_copy(update={"fit": fit, "keep_best": keep})
         folder = train(tmp_path / name, frames, config=config)
         return (folder / "discriminator.safetensors").read_bytes()
@@ -171,6 +171,26 @@ def test_real_patches_are_turned_as_those_of_synthetic_images_are(frames, kind) 
             for step in range(24)
         ]
         assert all(same) if not turns else sum(same) < 12
+
+
+def test_real_images_show_whole_frames_at_their_own_scale(tmp_path) -> None:
+    """Larger patches are cut, not shrunk; smaller frames are left out where there are others."""
+    image = np.random.default_rng(1).integers(0, 255, (80, 80, 3), np.uint8)
+    single = frame([(0, 0, 32, 32), (32, 32, 64, 64)], 80, 80, "a", [(1, 0), (0, 1)])
+    large = frame([(0, 0, 80, 80)], 80, 80, "b", [(1, 1)])
+    small = frame([(0, 0, 24, 24)], 24, 24, "b", [(1, 1)])
+    images = [image, image, image[:24, :24]]
+    write_store(tmp_path / "all", [single, large, small], images)
+    judged = trial(tmp_path / "all", turns=False)
+    crops = judged.real(held_out=False)
+    assert crops.groups == [[(1, 0)]] and not judged.mirrored(False)
+    places = np.lib.stride_tricks.sliding_window_view(image, (32, 32), (0, 1))
+    for step in range(4):
+        shown = crops[step, 0].image.numpy()
+        assert (places == shown).all((2, 3, 4)).any()
+    write_store(tmp_path / "few", [single, small], [image, images[2]])
+    alone = trial(tmp_path / "few", turns=False)
+    assert alone.mirrored(False) and alone.real(held_out=False).groups == [[(1, 0)]]
 
 
 def test_without_mixed_patches_there_is_nothing_to_learn(tmp_path) -> None:

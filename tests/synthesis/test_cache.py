@@ -2,10 +2,13 @@ import numpy as np
 import pytest
 import torch
 
+from histoweak.classes import ClassSet
 from histoweak.errors import ManifestError
 from histoweak.refine.white import WhiteConfig
-from histoweak.synthesis.cache import PatchCache, usual_side
+from histoweak.synthesis.cache import PatchCache, cut_patches, usual_side
+from histoweak.synthesis.config import SynthesisConfig
 from histoweak.synthesis.draw import draw_classes, draw_rows
+from histoweak.synthesis.mosaic import mosaic
 from histoweak.synthesis.squares import NONE, find_squares
 from tests.data.test_crops import frame, write_store
 from tests.synthesis.fake import plain_cache, seeded
@@ -130,10 +133,37 @@ def test_white_background_is_marked(tmp_path) -> None:
 def test_classes_without_patches_are_named(tmp_path) -> None:
     cache = plain_cache((2, 0, 0), 8)
     with pytest.raises(ManifestError, match="'stroma' or 'necrosis' alone"):
-        cache.require(("tumour", "stroma", "necrosis"))
+        cache.require(ClassSet(("tumour", "stroma", "necrosis")))
     store = write_store(tmp_path, [frame([(0, 0, 16, 16)], labels=[(1, 1)])], [NOISE])
     with pytest.raises(ManifestError, match="one class alone"):
         PatchCache.of_frames(store, 2)
+
+
+def test_white_that_a_rule_marks_needs_no_patches_of_its_own(tmp_path) -> None:
+    classes = ClassSet(("tumour", "glass"), white="glass")
+    image = NOISE // 3
+    image[:16, :8] = 250
+    labels = [(1, 0), (1, 0)]
+    store = write_store(
+        tmp_path, [frame([(0, 0, 16, 16), (20, 20, 36, 36)], labels=labels)], [image]
+    )
+    marked = SynthesisConfig(white=WhiteConfig(gray=220, min_pixels=20))
+    cache = cut_patches(store, classes, marked, tmp_path)
+    _, masks = mosaic(cache, 16, 32, marked.mosaic, seeded())
+    assert set(masks.unique().tolist()) == {0, 1}
+    with pytest.raises(ManifestError, match="'glass' alone"):
+        cut_patches(store, classes, SynthesisConfig(), tmp_path)
+
+
+def test_the_usual_side_is_one_that_nearly_all_windows_have_room_for(tmp_path) -> None:
+    """A class with enough squares takes no padded ones: the median would lose half."""
+    sides = np.random.default_rng(0).integers(20, 60, 60)
+    described = [frame([(0, 0, s, s)]) for s in sides]
+    store = write_store(tmp_path, described, [NOISE] * len(sides))
+    cache = PatchCache.of_frames(store, 2)
+    assert cache.side == usual_side(store) == sorted(sides)[5]
+    kept = sum(min(side // cache.side, 2) ** 2 for side in sides if side >= cache.side)
+    assert len(cache) == kept and sum(sides >= cache.side) >= 54
 
 
 def test_rows_are_drawn_from_their_class_evenly() -> None:

@@ -84,7 +84,7 @@ def test_figures_tell_of_candidates_and_of_what_is_taken() -> None:
     synthesis = OnlineSynthesis(plain_cache((3, 4, 5)), 48, CONFIG, judges={"mosaic": judge})
     made = synthesis(8, seeded(2))
     assert judge.seen == 4 * 4  # four candidates for each of four mosaics
-    assert made.figures.keys() == {"accepted_mosaic", "p_real_mosaic"}
+    assert made.figures.keys() == {"accepted_mosaic", "passed_mosaic", "p_real_mosaic"}
     torch.testing.assert_close(
         made.figures["p_real_mosaic"], probability(judge, made.images[:4]).mean()
     )
@@ -100,10 +100,13 @@ def test_the_hard_filter_takes_none_that_looks_made() -> None:
     made = OnlineSynthesis(plain_cache((3, 4, 5)), 48, CONFIG, rule, judges)(8, seeded(3))
     assert (probability(judge, made.images) > 0.5).all()
     expected = {
-        f"{name}_{kind}" for name in ("accepted", "p_real") for kind in ("mosaic", "bezier")
+        f"{name}_{kind}"
+        for name in ("accepted", "passed", "p_real")
+        for kind in ("mosaic", "bezier")
     }
     assert made.figures.keys() == expected
-    assert made.figures["p_real_bezier"] > 0.5 and 0 < made.figures["accepted_mosaic"] <= 1
+    assert made.figures["passed_bezier"] == 1 and made.figures["p_real_bezier"] > 0.5
+    assert 0 < made.figures["accepted_mosaic"] <= 1
     # Images and masks still belong together: one grey per class.
     means = [made.images[:, 0][made.masks == k].float().median() for k in range(3)]
     assert means == [40, 60, 80]
@@ -115,7 +118,7 @@ def test_a_filter_that_accepts_nothing_ends_after_its_rounds() -> None:
     config = CONFIG.model_copy(update={"mosaic_share": 1.0})
     made = OnlineSynthesis(plain_cache((3, 4)), 32, config, rule, {"mosaic": judge})(5, seeded())
     assert len(made.images) == 5 and judge.seen == 15
-    assert made.figures["accepted_mosaic"] == 0
+    assert made.figures["accepted_mosaic"] == made.figures["passed_mosaic"] == 0
 
 
 @pytest.mark.parametrize("mode", ["hard", "weight"])

@@ -11,14 +11,15 @@ the agreement of decoder and CAM. No mask of the training split is read anywhere
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from histoweak.classes import ClassSet
 from histoweak.config import StrictConfig
 from histoweak.errors import ConfigError
 from histoweak.methods.config import MethodConfig
+from histoweak.methods.second_round import with_second_round
 from histoweak.pipeline import Stage
 from histoweak.stages.authenticity import AuthenticityConfig, authenticity_stage
 from histoweak.stages.evaluation import evaluation_stage
@@ -36,9 +37,10 @@ from histoweak.training.selection import selection_of
 class RoundTwoConfig(StrictConfig):
     """One more round: the segmenter labels the training frames, and a second one learns them.
 
-    The second one learns from those masks and from synthetic images; it needs no consistency.
-    `start` is what it begins with: `weights` as its `net.weights` says, or `segmenter`, all that
-    the first one has learned.
+    The second one learns from those masks, around patches of every kind, and from synthetic
+    images; it has neither consistency nor evidence losses. `start` is what it begins with:
+    `weights` as its `net.weights` says, or `segmenter`, what the first one has learned but for its
+    CAM. What `segmenter` leaves open here is as in the first round, and so is `teacher.white`.
     """
 
     teacher: TeacherConfig = TeacherConfig()
@@ -59,6 +61,11 @@ class Config(MethodConfig):
     filter_vertices: int | None = Field(None, ge=3, le=64)
     segmenter: SyntheticSegmenterConfig = SyntheticSegmenterConfig()
     round_two: RoundTwoConfig | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _second_as_first(cls, values: Any) -> Any:
+        return with_second_round(values, "round_two")
 
 
 def build(config: Config, classes: ClassSet) -> Sequence[Stage]:

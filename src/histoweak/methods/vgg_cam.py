@@ -9,10 +9,14 @@ No mask of the training split is read anywhere: stages receive a manifest that h
 """
 
 from collections.abc import Sequence
+from typing import Any
+
+from pydantic import model_validator
 
 from histoweak.classes import ClassSet
 from histoweak.config import StrictConfig
 from histoweak.methods.config import MethodConfig
+from histoweak.methods.second_round import with_second_round
 from histoweak.pipeline import Stage
 from histoweak.stages.classifier import ClassifierConfig, classifier_stage
 from histoweak.stages.evaluation import evaluation_stage
@@ -25,7 +29,10 @@ from histoweak.training.selection import selection_of
 
 
 class SelfTrainingConfig(StrictConfig):
-    """One more round: the segmenter relabels the training frames and a second one learns them."""
+    """One more round: the segmenter relabels the training frames and a second one learns them.
+
+    What `segmenter` leaves open here is as in the first round, and so is `teacher.white`.
+    """
 
     teacher: TeacherConfig = TeacherConfig()
     segmenter: SegmenterConfig = SegmenterConfig()
@@ -40,6 +47,11 @@ class Config(MethodConfig):
     pseudo_masks: PseudoMaskConfig = PseudoMaskConfig()
     segmenter: SegmenterConfig = SegmenterConfig()
     self_training: SelfTrainingConfig | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _second_as_first(cls, values: Any) -> Any:
+        return with_second_round(values, "self_training")
 
 
 def build(config: Config, classes: ClassSet) -> Sequence[Stage]:

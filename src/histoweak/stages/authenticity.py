@@ -31,7 +31,7 @@ from histoweak.synthesis.cache import PatchCache, cut_patches
 from histoweak.synthesis.config import SynthesisConfig
 from histoweak.synthesis.draw import fresh_generator
 from histoweak.synthesis.mosaic import mosaic
-from histoweak.training.config import FitConfig, OptimConfig, RuntimeConfig
+from histoweak.training.config import OptimConfig, RuntimeConfig, TrainConfig
 from histoweak.training.fit import fit, seeded
 
 Kind = Literal["mosaic", "bezier"]
@@ -44,11 +44,12 @@ class AuthenticityConfig(StrictConfig):
 
     Its images are as large as those that it will judge, `segmenter.crop`. The share `held_out` of
     the patients is kept from training and judges it, on `judged` images of either kind;
-    `keep_best` keeps the weights of the chunk that did best there, instead of the last ones.
+    `keep_best` keeps the weights of the chunk that did best there, instead of the last ones; the
+    accuracy that is reported then flatters them.
     """
 
     net: DiscriminatorConfig = DiscriminatorConfig()
-    fit: FitConfig = FitConfig(steps=200, batch=32, optim=OptimConfig(schedule="constant"))
+    fit: TrainConfig = TrainConfig(steps=200, batch=32, optim=OptimConfig(schedule="constant"))
     held_out: float = Field(0.2, gt=0, lt=1)
     judged: int = Field(256, ge=1)
     keep_best: bool = False
@@ -87,7 +88,7 @@ def authenticity_stage(
         authenticity=config, synthesis=synthesis, kind=kind, size=size, threshold=threshold
     )
     run = partial(_run, setting, runtime)
-    return Stage(f"authenticity-{kind}", setting, ("frames",), run, version=2, distributed=True)
+    return Stage(f"authenticity-{kind}", setting, ("frames",), run, version=3, distributed=True)
 
 
 def load_discriminator(folder: Path) -> Discriminator:
@@ -108,15 +109,15 @@ def _run(setting: AuthenticitySetting, runtime: RuntimeConfig, context: StageCon
     classes = context.manifest.classes
     trial = Trial(setting, store, classes, context.seed, context.scratch)
     seeded(context.seed, f"authenticity-{setting.kind}")
-    select = "val-label" if config.keep_best else config.fit.select
     trained = fit(
         Discriminator(config.net),
         trial.objective,
         trial.real(held_out=False),
-        config.fit.model_copy(update={"select": select}),
+        config.fit,
         runtime,
         context,
         description=f"training the discriminator of {setting.kind} images",
+        select="val-label" if config.keep_best else "last",
         score=lambda candidate: trial.judge(candidate)["accuracy"],
     )
     if not is_leader():
@@ -133,6 +134,8 @@ class Trial:
 
     Patients are divided, and synthetic images to judge by are made from patches of held-out
     patients. A part that lacks a class takes the patches of all patients instead; see `unseen`.
+    Real images show frames at their own scale, and of a part only frames that hold a whole image,
+    if there are any: the discriminator would look for nothing but the mirrored borders of others.
 
     Args:
         setting: of the stage.
@@ -159,8 +162,10 @@ class Trial:
         whole = cut_patches(store, classes, setting.synthesis, folder)
         self.held = whole.of_patients(self.judges)
         self.seen = whole.of_patients(frozenset(whole.patients) - self.judges)
+        needed = whole.counts > 0
         self.held, self.seen = (
-            part if bool((part.counts > 0).all()) else whole for part in (self.held, self.seen)
+            part if bool((part.counts[needed] > 0).all()) else whole
+            for part in (self.held, self.seen)
         )
 
     @property
@@ -171,11 +176,11 @@ class Trial:
 
     def real(self, held_out: bool) -> CropDataset:
         """Crops of patches with several classes."""
+        mirrored = self.mirrored(held_out)
 
         def keep(frame: Frame, window: int) -> bool:
-            # A lone patient is learnt from and judges.
-            right = not self.judges or (frame.patient in self.judges) == held_out
-            return right and is_mixed(frame, window)
+            fits = mirrored or self._is_whole(frame)
+            return fits and self._is_of(frame, held_out) and is_mixed(frame, window)
 
         return CropDataset(
             self.store,
@@ -184,7 +189,24 @@ class Trial:
             seed=self.seed,
             n_classes=self.n_classes,
             keep=keep,
+            pieces=True,
         )
+
+    def mirrored(self, held_out: bool) -> bool:
+        """Whether no frame with a patch of several classes holds a whole image."""
+        return not any(
+            is_mixed(frame, window)
+            for frame in self.store.frames
+            if self._is_of(frame, held_out) and self._is_whole(frame)
+            for window in range(len(frame.boxes))
+        )
+
+    def _is_of(self, frame: Frame, held_out: bool) -> bool:
+        # A lone patient is learnt from and judges.
+        return not self.judges or (frame.patient in self.judges) == held_out
+
+    def _is_whole(self, frame: Frame) -> bool:
+        return min(frame.height, frame.width) >= self.size
 
     def objective(self, network: nn.Module, images: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Losses of one step: as many synthetic images as there are real ones."""
@@ -204,7 +226,8 @@ class Trial:
         """Held-out `accuracy`, share of synthetic images that pass (`acceptance`), and counts.
 
         `acceptance` counts P(real) above `threshold`, the accuracy above one half. `unseen` says
-        of real and of synthetic images whether they are of patients that were not learned from.
+        of real and of synthetic images whether they are of patients that were not learned from,
+        `mirrored` of real images whether borders had to be filled with mirrored tissue.
         """
         n = self.setting.authenticity.judged
         steps = self.setting.authenticity.fit.steps
@@ -222,6 +245,7 @@ class Trial:
             "acceptance": float((taken[1] > threshold).float().mean()),
             "threshold": threshold,
             "unseen": self.unseen,
+            "mirrored": self.mirrored(False) or self.mirrored(True),
             "mean_p_real": float(taken[1].mean()),
             "judged": n,
             "held_out_patients": len(self.judges),

@@ -34,7 +34,7 @@ from histoweak.pipeline import Stage, StageContext, is_leader
 from histoweak.stages.classifier import MULTIPLE, usual_window
 from histoweak.stages.model_folder import keep_model
 from histoweak.stages.png_masks import PngMasks
-from histoweak.training.config import FitConfig, RuntimeConfig
+from histoweak.training.config import RuntimeConfig, TrainConfig
 from histoweak.training.fit import fit, seeded
 
 SAMPLE = 64
@@ -60,7 +60,7 @@ class BoundaryConfig(StrictConfig):
 
     net: BoundaryNetConfig = BoundaryNetConfig()
     encoder: Literal["classifier", "own"] = "classifier"
-    fit: FitConfig = FitConfig(steps=300)
+    fit: TrainConfig = TrainConfig(steps=300)
     augment: AugmentConfig = AugmentConfig()
     crop: int | None = Field(None, ge=MULTIPLE, multiple_of=MULTIPLE)
     radius: int = Field(10, ge=2, le=20)
@@ -107,8 +107,7 @@ def _run(config: BoundaryConfig, runtime: RuntimeConfig, context: StageContext) 
         network,
         partial(objective, config.radius, background),
         dataset,
-        # There is no score to choose by: neither labels nor masks speak of boundaries.
-        config.fit.model_copy(update={"select": "last"}),
+        config.fit,
         runtime,
         context,
         description="learning boundaries",

@@ -151,6 +151,7 @@ def _run(
         runtime,
         context,
         description="training the classifier",
+        select=config.fit.select,
         score=score,
     )
     if not is_leader():

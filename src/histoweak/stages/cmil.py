@@ -156,6 +156,7 @@ def _run(
         runtime,
         context,
         description=f"training instances by {criterion}",
+        select=config.fit.select,
         score=score,
     )
     if is_leader():

@@ -106,6 +106,7 @@ def _run(setting: _Setting, runtime: RuntimeConfig, chosen: str, context: StageC
         runtime,
         context,
         description="training on agreed instances",
+        select=config.fit.select,
         score=score,
     )
     if is_leader():

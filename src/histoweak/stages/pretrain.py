@@ -19,7 +19,7 @@ from histoweak.nets.backbone import Backbone
 from histoweak.objectives.agreement import Agreement, agreement_loss, projection_head
 from histoweak.pipeline import Stage, StageContext, is_leader
 from histoweak.stages.classifier import MULTIPLE
-from histoweak.training.config import FitConfig, RuntimeConfig
+from histoweak.training.config import RuntimeConfig, TrainConfig
 from histoweak.training.fit import fit, seeded
 
 ENCODER = "encoder.safetensors"
@@ -44,7 +44,7 @@ class PretrainConfig(StrictConfig):
     hidden: int = Field(1024, ge=8)
     out: int = Field(1024, ge=8)
     balance: Literal["patient", "none"] = "patient"
-    fit: FitConfig = FitConfig(steps=2000, batch=64)
+    fit: TrainConfig = TrainConfig(steps=2000, batch=64)
 
 
 def pretrain_stage(config: PretrainConfig, runtime: RuntimeConfig) -> Stage:

@@ -32,7 +32,7 @@ from histoweak.stages.classifier import MULTIPLE, usual_window
 from histoweak.stages.model_folder import keep_model
 from histoweak.stages.pseudo_masks import allowed_classes, enlarge
 from histoweak.stages.scores import Reading, read_scores, score_file
-from histoweak.training.config import FitConfig, RuntimeConfig
+from histoweak.training.config import RuntimeConfig, TrainConfig
 from histoweak.training.fit import fit, seeded
 
 KEPT = 1 << 28
@@ -50,7 +50,7 @@ class RefinerConfig(StrictConfig):
 
     net: RefinerNetConfig = RefinerNetConfig()
     start: Literal["classifier", "own"] = "classifier"
-    fit: FitConfig = FitConfig(steps=500)
+    fit: TrainConfig = TrainConfig(steps=500)
     augment: AugmentConfig = AugmentConfig()
     crop: int | None = Field(None, ge=MULTIPLE, multiple_of=MULTIPLE)
     absent_weight: float = Field(1.0, ge=0)
@@ -119,8 +119,7 @@ def _run(
         network,
         objective,
         dataset,
-        # It repeats scores that no validation image has: there is nothing to choose by.
-        config.fit.model_copy(update={"select": "last"}),
+        config.fit,
         runtime,
         context,
         description="training the refinement network",

@@ -152,6 +152,7 @@ def _run(
         runtime,
         context,
         description="training the segmenter",
+        select=config.fit.select,
         score=score,
     )
     if not is_leader():

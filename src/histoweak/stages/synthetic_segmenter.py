@@ -1,9 +1,11 @@
 """Stage `segmenter` of HisynSeg: learn from synthetic images and from labels of real ones."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
 from torch import nn
 
@@ -39,10 +41,11 @@ class SyntheticSegmenterConfig(StrictConfig):
     `dropout` is that before the CAM. `crop` is the side of real crops and synthetic images in
     pixels, also of what the discriminators learn from; `synthetic` is the number of synthetic
     images per real crop (`fit.batch` counts real crops). `real` says around which patches real
-    crops lie: `mixed` (of several classes) or `all`. `validation_gate` is applied when `fit.select`
-    is `val-mask`: `truth` cuts the classes that the labels of a validation image exclude, as the
-    released code does. `filter` is what the discriminators' word is used for, where there are any.
-    `white` is the rule for white background in predictions, null where white may be tissue.
+    crops lie in the first round: `mixed` (of several classes) or `all`. `validation_gate` is
+    applied when `fit.select` is `val-mask`: `truth` cuts the classes that the labels of a
+    validation image exclude, as the released code does. `filter` is what the discriminators'
+    word is used for, where there are any. `white` is the rule for white background in predictions,
+    null where white may be tissue.
     """
 
     net: SegmenterNetConfig = SegmenterNetConfig()
@@ -105,6 +108,9 @@ def _run(
     context: StageContext,
 ) -> None:
     config = setting.segmenter
+    if masks is not None:
+        # Else the second round would see the crops and synthetic images of the first.
+        context = replace(context, seed=_further(context.seed))
     store = FrameStore(context.inputs["frames"])
     classes = context.manifest.classes
     records = context.manifest.split("val")
@@ -149,10 +155,16 @@ def _run(
         runtime,
         context,
         description="training the segmenter",
+        select=config.fit.select,
         score=score,
     )
     if is_leader():  # only the first process writes in the artefact
         keep_model(wrapped(trained), context.out)
+
+
+def _further(seed: int) -> int:
+    """A seed that follows from another one."""
+    return int(np.random.SeedSequence((seed, *b"second round")).generate_state(1)[0])
 
 
 def _require_real(dataset: CropDataset, store: FrameStore) -> None:

@@ -173,7 +173,8 @@ def weighted(
     """
 
     def rank(probabilities: Tensor) -> Tensor:
-        waits = torch.empty(len(probabilities)).exponential_(generator=generator)
+        shape, device = (len(probabilities),), generator.device
+        waits = torch.empty(shape, device=device).exponential_(generator=generator)
         return probabilities.clamp(min=FLOOR) / waits.to(probabilities)
 
     return _best(make, network, n, rank, threshold=threshold, rounds=rounds)

@@ -116,16 +116,18 @@ class PatchCache:
             self.rows[keep],
         )
 
-    def require(self, names: Sequence[str]) -> "PatchCache":
-        """Return the cache if it has patches of every class.
+    def require(self, classes: ClassSet) -> "PatchCache":
+        """Return the cache if it has patches of every class, but for white where a rule marks it.
 
         Args:
-            names: of the K classes, for the message.
+            classes: the K classes.
 
         Raises:
             ManifestError: names the classes that no patch has to itself.
         """
-        missing = [n for n, count in zip(names, self.counts.tolist(), strict=True) if not count]
+        marked = None if self.white is None else classes.white
+        counts = zip(classes.names, self.counts.tolist(), strict=True)
+        missing = [name for name, count in counts if not count and name != marked]
         if missing:
             one = len(missing) == 1
             raise ManifestError(
@@ -154,8 +156,8 @@ class PatchCache:
         Args:
             store: frames of the training split.
             n_classes: K.
-            side: of the patches in pixels; None takes the usual window. See `find_squares` for
-                windows of other sizes.
+            side: of the patches in pixels; None takes `usual_side`. See `find_squares` for windows
+                of other sizes.
             white: rule for white background; None where white is tissue.
             white_index: mask value of white background.
             assigned: class of every window, -1 for none, in place of its label.
@@ -197,7 +199,8 @@ def cut_patches(
 
     Args:
         store: frames of the training split.
-        classes: of the data set; each must have a patch to itself.
+        classes: of the data set; each must have a patch to itself, but for white where a rule
+            marks it.
         config: `side` and `white` are used.
         folder: as in `PatchCache.of_frames`.
 
@@ -211,7 +214,7 @@ def cut_patches(
         white=config.white,
         white_index=classes.white_index,
         folder=folder,
-    ).require(classes.names)
+    ).require(classes)
 
 
 def no_single_class(where: str) -> ManifestError:
@@ -225,7 +228,10 @@ def no_single_class(where: str) -> ManifestError:
 
 
 def usual_side(store: FrameStore) -> int:
-    """Median of the shorter sides of the single-class windows, in whole pixels.
+    """The side that nine in ten single-class windows have room for, in whole pixels.
+
+    Smaller windows are left out where their class has others, while larger ones give several
+    squares: where sizes vary, the median would lose half of the windows.
 
     Raises:
         ManifestError: as `PatchCache.of_frames`.
@@ -237,7 +243,7 @@ def usual_side(store: FrameStore) -> int:
         if single_class(label) >= 0
     ]
     # Half a pixel less than 37.33 is still the whole window.
-    return max(8, int(np.median(sides))) if sides else 8
+    return max(8, int(np.quantile(sides, 0.1))) if sides else 8
 
 
 def _room(shape: tuple[int, ...], dtype: type, folder: Path | None) -> npt.NDArray[Any]:

@@ -80,8 +80,9 @@ class SynthesisConfig(StrictConfig):
     """Both kinds of synthetic images.
 
     `mosaic_share` is the share of mosaics, the rest are blobs. `side` is that of the cached
-    single-class patches in pixels, null for the usual window. `white` is the rule for white
-    background, which masks ignore unless it is one of the classes, null where white is tissue.
+    single-class patches in pixels, null for one that nine in ten of them have room for. `white`
+    is the rule for white background, which masks ignore unless it is one of the classes, null where
+    white is tissue.
     """
 
     mosaic: MosaicConfig = MosaicConfig()

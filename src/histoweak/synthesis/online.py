@@ -40,8 +40,8 @@ class Synthetic:
     """Images (n, 3, S, S) uint8 and masks (n, S, S) uint8.
 
     `figures` are scalars to log where discriminators had their say: `accepted_KIND`, the share of
-    candidates with P(real) above the threshold, and `p_real_KIND`, the mean P(real) of the images
-    that were taken.
+    candidates with P(real) above the threshold, `passed_KIND`, that share among the images that
+    were taken, and `p_real_KIND`, the mean P(real) of these.
     """
 
     images: Tensor
@@ -103,5 +103,9 @@ class OnlineSynthesis:
             return Synthetic(*make(n))
         choose = accepted if rule.mode == "hard" else partial(weighted, generator=generator)
         chosen = choose(make, judge, n, threshold=rule.threshold, rounds=rule.rounds)
-        figures = {f"accepted_{kind}": chosen.accepted, f"p_real_{kind}": chosen.p_real.mean()}
+        figures = {
+            f"accepted_{kind}": chosen.accepted,
+            f"passed_{kind}": (chosen.p_real > rule.threshold).float().mean(),
+            f"p_real_{kind}": chosen.p_real.mean(),
+        }
         return Synthetic(chosen.images, chosen.masks, figures)

@@ -37,18 +37,13 @@ class OptimConfig(StrictConfig):
     clip: float | None = Field(None, gt=0)
 
 
-class FitConfig(StrictConfig):
+class TrainConfig(StrictConfig):
     """Length and shape of training.
 
     `batch` counts crops per step over all processes. A chunk of `chunk` steps, the last one maybe
-    fewer, is what Lightning calls an epoch: after each one a checkpoint is kept and, if `select`
-    asks for it, the validation split is scored. `ema` keeps an exponential moving average of the
-    weights with that decay and returns it in place of the last weights.
-
-    `select` decides which weights are returned: `last`; `val-label`, best against the *patch
-    labels* of the validation split; `val-mask`, best against its *masks*, which is pixel
-    supervision through the back door and is named in every table. Classifiers are always judged
-    by labels.
+    fewer, is what Lightning calls an epoch: after each one a checkpoint is kept. `ema` keeps an
+    exponential moving average of the weights with that decay and returns it in place of the last
+    weights.
     """
 
     steps: int = Field(1000, ge=1)
@@ -56,13 +51,25 @@ class FitConfig(StrictConfig):
     chunk: int = Field(50, ge=1)
     optim: OptimConfig = OptimConfig()
     ema: float | None = Field(None, gt=0, lt=1)
+
+
+class FitConfig(TrainConfig):
+    """Length and shape of the training of a network that the validation split can judge.
+
+    `select` decides which weights are returned: `last`; `val-label`, best of the chunks against the
+    *patch labels* of the validation split; `val-mask`, best against its *masks*, which is pixel
+    supervision through the back door and is named in every table. Classifiers are always judged
+    by labels.
+    """
+
     select: Select = "last"
 
 
 class RuntimeConfig(StrictConfig):
     """Where and how to compute; nothing here is meant to change a result.
 
-    The fields reach Lightning's Trainer under the same names.
+    The fields reach Lightning's Trainer under the same names. `auto` means CUDA where there is a
+    GPU for it, else the processor.
     """
 
     accelerator: str = "auto"

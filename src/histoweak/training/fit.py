@@ -19,14 +19,14 @@ from histoweak.data.crops import CropDataset, StepSampler, collate
 from histoweak.errors import ConfigError, TrainingError
 from histoweak.pipeline import StageContext
 from histoweak.training.callbacks import KeepCheckpoint, Score, SelectBest, ShowProgress
-from histoweak.training.config import FitConfig, RuntimeConfig
+from histoweak.training.config import RuntimeConfig, Select, TrainConfig
 from histoweak.training.module import Objective, TrainingModule
 
 
 class _Crops(L.LightningDataModule):
     """Feeds the crops of the present chunk to this process."""
 
-    def __init__(self, dataset: CropDataset, config: FitConfig, workers: int) -> None:
+    def __init__(self, dataset: CropDataset, config: TrainConfig, workers: int) -> None:
         super().__init__()
         self.dataset, self.config, self.workers = dataset, config, workers
 
@@ -61,11 +61,12 @@ def fit(
     network: nn.Module,
     objective: Objective,
     dataset: CropDataset,
-    config: FitConfig,
+    config: TrainConfig,
     runtime: RuntimeConfig,
     context: StageContext,
     *,
     description: str,
+    select: Select = "last",
     score: Score | None = None,
 ) -> nn.Module:
     """Train and return the network, in eval mode and on the CPU.
@@ -77,11 +78,12 @@ def fit(
         network: what is trained; its initial weights must follow from `context.seed`.
         objective: its losses.
         dataset: where crops come from.
-        config: length, optimiser, selection.
+        config: length and optimiser.
         runtime: device and processes.
         context: where to log, show progress and keep checkpoints.
         description: what the progress bar says.
-        score: needed when `config.select` is not `last`.
+        select: which weights are returned; see `FitConfig`.
+        score: needed when `select` is not `last`.
 
     Raises:
         TrainingError: the loss is not a number.
@@ -96,10 +98,10 @@ def fit(
     callbacks: list[Callback] = [
         ShowProgress(lambda done: task(config.steps, description, done=done))
     ]
-    if config.select != "last":
+    if select != "last":
         if score is None:
             raise TrainingError(
-                f"select={config.select} without anything to score",
+                f"select={select} without anything to score",
                 remedy="Give the validation split labels or masks, or set select=last",
             )
         callbacks.append(SelectBest(score, best, context.log))
@@ -114,7 +116,7 @@ def fit(
             weights_only=True,
         )
     trained = module.trained()
-    if config.select != "last":
+    if select != "last":
         trained.load_state_dict(load_file(best))
     return trained.cpu().eval()
 
@@ -122,12 +124,14 @@ def fit(
 def _trainer(
     runtime: RuntimeConfig,
     callbacks: list[Callback],
-    config: FitConfig,
+    config: TrainConfig,
     context: StageContext,
 ) -> L.Trainer:
+    # Lightning's own choice might be MPS, which knows no doubles.
+    auto = runtime.accelerator == "auto"
     try:
         return L.Trainer(
-            accelerator=runtime.accelerator,
+            accelerator=runtime.torch_device() if auto else runtime.accelerator,
             devices=runtime.devices,
             num_nodes=runtime.num_nodes,
             strategy=runtime.strategy,

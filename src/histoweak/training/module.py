@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from histoweak.data.crops import Batch
 from histoweak.data.stain import jitter_stain
 from histoweak.errors import TrainingError
-from histoweak.training.config import FitConfig
+from histoweak.training.config import TrainConfig
 from histoweak.training.optim import build_optimizer, schedule
 
 Objective = Callable[[nn.Module, Tensor, Batch], dict[str, Tensor]]
@@ -40,7 +40,7 @@ class TrainingModule(L.LightningModule):
         self,
         network: nn.Module,
         objective: Objective,
-        config: FitConfig,
+        config: TrainConfig,
         seed: int,
         log: Callable[..., None],
     ) -> None:
