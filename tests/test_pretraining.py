@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from histoweak.api import configure
+from histoweak.config import build_config
 from histoweak.data.manifest import Manifest
 from histoweak.data.views import ViewConfig, random_view
-from histoweak.errors import ImageError, ManifestError
+from histoweak.errors import ConfigError, ImageError, ManifestError
 from histoweak.methods import METHODS
 from histoweak.nets import post_norm, resnet38d
 from histoweak.nets.backbone import Backbone
@@ -27,7 +29,7 @@ from histoweak.pipeline.keys import stage_key
 from histoweak.pretraining import START_KEYS, pretrain, unlabelled
 from histoweak.progress import Progress
 from histoweak.stages import pretrain as stage
-from histoweak.stages.pretrain import spread
+from histoweak.stages.pretrain import PretrainConfig, spread
 from histoweak.stages.segmenter import SegmenterConfig, segmenter_stage
 from histoweak.training.config import RuntimeConfig
 from tests import program
@@ -237,6 +239,26 @@ def test_held_out_images_labels_and_masks_stay_unseen(phantom: Path, tmp_path: P
     assert all(r.mask is None and r.labels == () for r in used.records)
 
 
+def test_a_folder_of_links_is_searched(tmp_path: Path) -> None:
+    source, links = tmp_path / "source" / "scans", tmp_path / "links"
+    source.mkdir(parents=True)
+    links.mkdir()
+    Image.new("RGB", (8, 8)).save(source / "a.png")
+    (links / "a.png").symlink_to(source / "a.png")
+    (record,) = unlabelled(links, tmp_path / "run").records
+    assert record.image.resolve() == source / "a.png" and record.patient == "scans"
+
+
+def test_a_data_set_is_no_folder_of_unlabelled_images(phantom: Path, tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"held-out ones too.*Give .*manifest\.csv in place"):
+        unlabelled(phantom.parent, tmp_path / "run")
+
+
+def test_a_patch_is_told_from_others() -> None:
+    with pytest.raises(ConfigError, match=r"fit\.batch = 1"):
+        build_config(PretrainConfig, {"fit": {"batch": 1}}, "test")
+
+
 def test_nothing_to_learn_from(phantom: Path, tmp_path: Path) -> None:
     lines = phantom.read_text().splitlines()
     table = phantom.with_name("held-out.csv")
@@ -251,7 +273,6 @@ def test_nothing_to_learn_from(phantom: Path, tmp_path: Path) -> None:
 
 
 def test_lightly_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    from histoweak.errors import ConfigError
     from histoweak.objectives import agreement
 
     monkeypatch.setattr(agreement.importlib.util, "find_spec", lambda name: None)

@@ -98,7 +98,8 @@ def run_method(
         require_validation(visible, selection_of(config))
         _, scored = held_out(visible, config.evaluation)
         if not scored:
-            stages = [stage for stage in stages if stage.name != "evaluation"]
+            judging = ("evaluation", "instance-evaluation")
+            stages = [stage for stage in stages if stage.name not in judging]
         if is_leader() and not (Path(out) / "run.json").exists():
             check_masks(scored, len(manifest.classes), config.evaluation.max_skipped, shown)
         run = Run(

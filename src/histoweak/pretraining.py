@@ -108,9 +108,10 @@ def unlabelled(data: Path | str | Manifest, out: Path) -> Manifest:
         out: folder that is left out of the search for images.
 
     Raises:
-        ManifestError: there is no such image.
+        ManifestError: there is no such image, or the folder has a manifest of its own.
     """
     if isinstance(data, str | Path) and Path(data).is_dir():
+        _refuse_table(Path(data))
         images = find_images([data], exclude=[out])
         records = tuple(_record(path, Path(data).resolve()) for path in images)
         return Manifest(ClassSet(("tissue",)), records)
@@ -131,7 +132,21 @@ def unlabelled(data: Path | str | Manifest, out: Path) -> Manifest:
     return replace(data, records=records)
 
 
+def _refuse_table(folder: Path) -> None:
+    """Refuse a folder whose manifest tells masks and held-out images from those to learn from."""
+    for table in (folder / "manifest.csv", folder / "manifest.parquet"):
+        if table.exists():
+            raise ManifestError(
+                "the folder would be searched for all images, masks and held-out ones too",
+                where=table,
+                expected="a folder of images to learn from, or a manifest",
+                remedy=f"Give {table} in place of the folder, or a subfolder of images",
+            )
+
+
 def _record(path: Path, folder: Path) -> Record:
     """An image found in a folder; its subfolder stands for the patient."""
-    above = path.parent.relative_to(folder).as_posix()
+    # A link may lead out of the folder.
+    inside = path.is_relative_to(folder)
+    above = path.parent.relative_to(folder).as_posix() if inside else path.parent.name
     return Record(path, patient=above, slide=above, split="train")

@@ -10,6 +10,7 @@ from histoweak.errors import WeightsError
 from histoweak.inference.activations import activation_maps
 from histoweak.inference.config import InferenceConfig
 from histoweak.inference.model import TissueModel, load_model
+from histoweak.inference.post import may_appear
 from histoweak.inference.post_config import SavedPost
 from histoweak.inference.tiling import tile_starts, tile_weights
 from histoweak.nets.histosegnet import HistoSegNet, HistoSegNetConfig
@@ -150,6 +151,17 @@ def test_the_crf_of_the_source_fills_pixels_on_which_nothing_scores() -> None:
     assert (model.predict(image).array == 1).all()
 
 
+def test_other_tissue_that_stands_for_a_class_is_gated_as_that_class() -> None:
+    values = np.array([0, 1, 2, 255, 2], np.uint8)
+    present = np.array([True, False, False])
+    assert may_appear(present, values).tolist() == [True, False, False, True, False]
+    present[2] = True
+    assert may_appear(present, values).tolist() == [True, False, True, True, True]
+    values[-1] = 255
+    present[2] = False
+    assert may_appear(present, values).tolist() == [True, False, False, True, True]
+
+
 def test_other_tissue_takes_the_class_that_it_stands_for() -> None:
     other = OtherConfig(name="necrosis", share=1.0)
     adjusting = AdjustConfig(background=None, other=other)
@@ -157,6 +169,7 @@ def test_other_tissue_takes_the_class_that_it_stands_for() -> None:
     found = model.adjusted(picture(64, 64))
     assert (found[2] == 0).all() and found[4].max() > 0
     assert 2 in model.predict(picture(64, 64)).array
+    assert 2 not in model.predict(picture(64, 64), present=[True, False, False]).array
 
 
 @pytest.mark.parametrize("make", [histosegnet, classifier])

@@ -10,8 +10,11 @@ from histoweak.classes import ClassSet
 from histoweak.data.instances import InstanceStore
 from histoweak.data.manifest import Manifest
 from histoweak.errors import ConfigError
+from histoweak.inference.model import TissueModel
 from histoweak.methods.camel import EnrichmentConfig, build
+from histoweak.nets.instances import InstanceNet, InstanceNetConfig
 from histoweak.pipeline import StageContext
+from histoweak.stages.labels import mean_precision
 from histoweak.stages.pseudo_masks import make_mask
 from histoweak.stages.scores import write_scores
 from tests import program
@@ -33,11 +36,13 @@ def test_enrichment_leaves_no_holes_among_many_classes() -> None:
     assert mask.tolist() == [[0, 1]]
 
 
+def nested(path, value):
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    return value
+
+
 def settings(*more):
-    def nested(path, value):
-        for key in reversed(path.split(".")):
-            value = {key: value}
-        return value
 
     return configure("camel", "default", [nested(*one) for one in more])
 
@@ -72,6 +77,32 @@ def test_enrichment_finds_the_negative_class_in_patches_that_do_not_name_it(tmp_
     enrich.run(StageContext(tmp_path, inputs, 0, Manifest(classes, ())))
     mask = np.asarray(Image.open(tmp_path / "000000.png"))
     assert mask.tolist() == [[0] * 16 + [1] * 16] * 32
+
+
+def test_the_coarse_round_is_as_the_last_but_for_its_lattice() -> None:
+    fine = configure("camel", "published")
+    lattice = ("cascade.cmil.net.side", 640), ("cascade.cmil.fit.steps", 7)
+    layers = [nested(*one) for one in lattice]
+    coarse = configure("camel", "published", layers).cascade.cmil
+    assert (coarse.net.side, coarse.net.strides, coarse.fit.steps) == (640, (64,), 7)
+    net = fine.cmil.net.model_copy(update={"side": 640, "strides": (64,)})
+    fit = fine.cmil.fit.model_copy(update={"steps": 7})
+    assert coarse == fine.cmil.model_copy(update={"net": net, "fit": fit})
+
+
+def test_checkpoints_are_not_chosen_by_the_negative_class(monkeypatch) -> None:
+    """A perfect classifier finds normal instances in images that are not labelled as normal."""
+    probs = np.array([[0.9, 1.0], [0.8, 1.0], [0.1, 0.99], [0.2, 0.98]])
+    labels = np.array([[1, 0], [1, 0], [0, 1], [0, 1]])
+    monkeypatch.setattr("histoweak.stages.labels.label_probs", lambda *given: (probs, labels))
+    classes = ClassSet(("adenoma", "normal"))
+    net = InstanceNetConfig(encoder="test_resnet", side=32, strides=(32,))
+    found = []
+    for negative in (None, 1):
+        own = net.model_copy(update={"negative": negative})
+        model = TissueModel(InstanceNet(own, 2), own, classes)
+        found.append(mean_precision(model, ()))
+    assert found[0] < 0.9 and found[1] == 1
 
 
 @pytest.mark.parametrize("side", [96, 64])

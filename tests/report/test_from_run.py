@@ -192,6 +192,30 @@ def test_scores_of_the_classifier_come_with_intervals_counts_and_means(tmp_path,
     assert "Which classes a patch is said to hold" in page and "Area under insertion" in page
 
 
+def test_single_instances_have_a_table_of_their_own(tmp_path):
+    run = write_run(tmp_path / "run")
+    plain = collect(run)
+    assert plain.instances is None
+    names = plain.classes.names
+    record = json.loads((run / "run.json").read_text())
+    record["stages"].append({"name": "instance-evaluation", "folder": "stages/ie", "key": "k"})
+    (run / "run.json").write_text(json.dumps(record))
+    (run / "stages" / "ie").mkdir(parents=True)
+    rates = {name: {"sensitivity": 0.2 * k, "specificity": 0.9} for k, name in enumerate(names)}
+    rates[names[0]]["sensitivity"] = None
+    found = {"split": "test", "gate": "none", "tta": "none", "instances": 1234, "accuracy": 0.5}
+    path = run / "stages" / "ie" / "instances.json"
+    path.write_text(json.dumps({**found, "classes": rates}))
+    table = collect(run).instances
+    sensitivity, specificity = table.measures
+    assert [one.value for one in sensitivity.classes] == [None, 0.2, 0.4]
+    assert sensitivity.mean.value == pytest.approx(0.3) and specificity.mean.value == 0.9
+    page = from_run.report_run(run).read_text(encoding="utf-8")
+    assert "1,234 instances, 50.0% named rightly" in page and 'href="#instances"' in page
+    path.write_text(json.dumps({**found, "instances": 0}))
+    assert collect(run).instances is None
+
+
 def test_training_masks_are_shown_beside_the_held_out_ones(tmp_path):
     run = write_run(tmp_path / "run", pseudo_masks=QUALITY)
     audit = {

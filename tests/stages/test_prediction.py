@@ -2,6 +2,7 @@ import json
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from histoweak.nets.histosegnet import HistoSegNet, HistoSegNetConfig
 from histoweak.pipeline import StageContext
 from histoweak.progress import Progress
 from histoweak.refine.adjust import AdjustConfig, BackgroundConfig
+from histoweak.stages import prediction
 from histoweak.stages.classifier import HistoSegNetClassifierConfig, Objective
 from histoweak.stages.labels import label_probs
 from histoweak.stages.own_masks import own_mask
@@ -188,3 +190,38 @@ def test_training_masks_hold_what_labels_allow_and_the_prediction_is_sure_of() -
     found = own_mask(adjusted, allowed, values, 0.5)
     assert found.tolist() == [[0, 1, 255, 255]]
     assert own_mask(adjusted, allowed & False, values, 0.5).tolist() == [[255] * 4]
+
+
+def test_other_tissue_that_stands_for_a_class_needs_its_label_too() -> None:
+    adjusted = np.zeros((5, 1, 3), np.float32)
+    adjusted[0], adjusted[4] = 0.4, [[0.0, 0.6, 0.6]]
+    allowed = np.zeros((3, 1, 3), bool)
+    allowed[0], allowed[2, 0, 2] = True, True
+    found = own_mask(adjusted, allowed, np.array([0, 1, 2, 255, 2], np.uint8), 0.5)
+    assert found.tolist() == [[0, 0, 2]]
+
+
+class Listed:
+    """Frames whose image is their number."""
+
+    def __init__(self, frames: list) -> None:
+        self.frames = frames
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def image(self, index: int) -> int:
+        return index
+
+
+def test_a_patch_passes_the_threshold_that_it_sets(monkeypatch) -> None:
+    """However close to 1: a rounded threshold would lie above it."""
+    probs = np.array([[0.9999997], [0.9999998], [0.2], [0.3]], np.float32)
+    frames = [SimpleNamespace(labels=[(int(p > 0.5),)]) for p in probs[:, 0]]
+    store = Listed(frames)
+    monkeypatch.setattr(prediction, "window_probs", lambda m, maps, f, image: probs[[image]])
+    model = SimpleNamespace(maps=lambda image: None)
+    progress = SimpleNamespace(track=lambda items, *rest: items)
+    context = SimpleNamespace(progress=progress)
+    (threshold,) = prediction._thresholds(model, store, context)
+    assert ((probs[:, 0] >= threshold) == (probs[:, 0] > 0.5)).all()

@@ -76,7 +76,7 @@ class Training:
         runtime = RuntimeConfig(accelerator="cpu", devices=1, workers=workers)
         return fit(
             network, objective, self.dataset, config, runtime, context,
-            description="training", score=score,
+            description="training", select=config.select, score=score,
         )  # fmt: skip
 
     @property

@@ -30,7 +30,7 @@ from histoweak.inference.forward import (
     window_logits,
 )
 from histoweak.inference.gate import Form
-from histoweak.inference.post import adjusted_bands, class_indices, class_probs
+from histoweak.inference.post import adjusted_bands, class_indices, class_probs, may_appear
 from histoweak.inference.post_config import SavedPost
 from histoweak.inference.resize import index_mask
 from histoweak.inference.saved import (
@@ -46,7 +46,6 @@ from histoweak.labelmap import LabelMap
 from histoweak.nets.config import MapsNetConfig, NetConfig
 from histoweak.nets.kinds import kind_of
 from histoweak.nets.pooled import PooledNetwork
-from histoweak.refine.adjust import EXTRAS
 from histoweak.refine.chain import refine
 from histoweak.refine.white import WhiteConfig, white_mask
 
@@ -190,7 +189,7 @@ class TissueModel:
             ConfigError, ImageError: as in `probs`.
         """
         working, config = self.at_working_scale(image, mpp), _config(options)
-        gate = None if present is None else torch.as_tensor(np.asarray(present, bool))
+        gate = None if present is None else np.asarray(present, bool)
         with computing(config):
             multiplied = gate is not None and form == "multiply"
             bands = self._refined_bands(working, config, logits=multiplied)
@@ -199,9 +198,10 @@ class TissueModel:
                 # Its maps are followed by those of background and other tissue.
                 empty = silent is not None or self.post.adjust.background is not None
                 silent = len(self.classes) if empty else None
-                if gate is not None:
-                    gate = torch.cat([gate, torch.ones(EXTRAS, dtype=torch.bool)])
-            mask = index_mask(bands, _size(working), _size(image), gate, form, silent)
+                values = class_indices(self.post, self.classes)
+                gate = may_appear(gate, values) if gate is not None and gate.any() else None
+            wins = None if gate is None else torch.as_tensor(gate)
+            mask = index_mask(bands, _size(working), _size(image), wins, form, silent)
         if self.post is not None:
             mask = class_indices(self.post, self.classes)[mask]
         if self.white is not None:

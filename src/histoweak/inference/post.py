@@ -113,6 +113,23 @@ def class_indices(post: PostConfig, classes: ClassSet) -> npt.NDArray[np.uint8]:
     return np.array([*range(len(classes)), classes.white_index, named], np.uint8)
 
 
+def may_appear(present: npt.NDArray[np.bool_], values: UInt8) -> npt.NDArray[np.bool_]:
+    """Which of the maps of `adjusted_bands` may win where labels or a gate name the classes.
+
+    Background is no matter of labels; other tissue is where it stands for a class of the data set.
+
+    Args:
+        present: (K, ...) bool, the classes that may appear.
+        values: (K + 2,) from `class_indices`.
+
+    Returns:
+        (K + 2, ...) bool.
+    """
+    always = np.ones_like(present[:1])
+    other = always if values[-1] == IGNORE_INDEX else present[values[-1]][None]
+    return np.concatenate([present, always, other])
+
+
 def class_probs(adjusted: Tensor, post: PostConfig, classes: ClassSet) -> Tensor:
     """Shares of the classes in adjusted maps.
 

@@ -10,12 +10,13 @@ opposite choices of the square that answers for the label. Squares on which they
 label train a third one, which labels all squares of all patches; DeepLabV3+ learns those labels.
 """
 
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from histoweak.classes import ClassSet
+from histoweak.config import merge
 from histoweak.errors import ConfigError
 from histoweak.methods.config import MethodConfig
 from histoweak.pipeline import Stage
@@ -59,6 +60,11 @@ class Config(MethodConfig):
     pseudo_masks: EnrichmentConfig = EnrichmentConfig()
     segmenter: SegmenterConfig = SegmenterConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _coarse_as_fine(cls, values: Any) -> Any:
+        return _with_coarse_round(values)
+
     @model_validator(mode="after")
     def _coarser(self) -> Self:
         if self.cascade is not None:
@@ -69,6 +75,20 @@ class Config(MethodConfig):
                     f"cmil.net.side = {side}, so coarse instances could not be cut into finer ones"
                 )
         return self
+
+
+def _with_coarse_round(values: Any) -> Any:
+    """Settings whose coarse round is as the last one but for its lattice, where it says nothing."""
+    if not isinstance(values, Mapping):
+        return values
+    fine, cascade = values.get("cmil", {}), values.get("cascade")
+    fine = fine.model_dump() if isinstance(fine, BaseModel) else fine
+    if not isinstance(fine, Mapping) or not isinstance(cascade, Mapping):
+        return values
+    net = fine.get("net", {})
+    if isinstance(net, Mapping):
+        fine = {**fine, "net": {k: v for k, v in net.items() if k not in ("side", "strides")}}
+    return {**values, "cascade": merge([{"cmil": fine}, cascade])}
 
 
 def build(config: Config, classes: ClassSet) -> Sequence[Stage]:

@@ -60,7 +60,8 @@ class AdjustConfig(StrictConfig):
 
     `segment` is the class set: the classes that compete for pixels, null for all; the others are
     learned from labels but never win. `subtract` leaves to each class what it has more than all
-    others: `margin`, so that only the strongest one keeps anything; `in-place` goes through
+    others: `margin`, so that only the strongest one keeps anything (other tissue keeps all of its
+    own, as in the released code, and may win where classes are close); `in-place` goes through
     background and the classes in order and compares with what the earlier ones were reduced to, as
     the released code does by mistake; `none` leaves all as they are.
     """

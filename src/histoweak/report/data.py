@@ -214,6 +214,7 @@ class ReportData:
         galleries: best, median, worst and others.
         pseudo_masks: their quality before the segmenter, on held-out and perhaps on train images.
         labels: how well the classifier names the classes of patches.
+        instances: how well it names single squares of tissue, where it is a classifier of those.
         looks: how well its scores lie on the tissue.
         faithfulness: insertion and deletion.
         evidence: analysis of misclassified patches.
@@ -239,6 +240,7 @@ class ReportData:
     galleries: Sequence[Gallery] = ()
     pseudo_masks: Sequence[PseudoMaskQuality] = ()
     labels: MeasureTable | None = None
+    instances: MeasureTable | None = None
     looks: Sequence[MeasureTable] = ()
     faithfulness: Faithfulness | None = None
     evidence: EvidenceTable | None = None

@@ -42,6 +42,16 @@ LABELS = {
         "class, over 15 bins (ECE); 0 is best",
     ),
 }
+INSTANCES = {
+    "sensitivity": (
+        "Sensitivity",
+        "share of the instances of the class that are found; 1 is best",
+    ),
+    "specificity": (
+        "Specificity",
+        "share of the instances of other classes that are not taken for it; 1 is best",
+    ),
+}
 LOOKS = {
     "pointing_game": (
         "Pointing game",
@@ -101,6 +111,28 @@ def labels_table(figures: Mapping[str, Any], names: tuple[str, ...]) -> MeasureT
         interval_method=INTERVALS if intervals else "",
         protocol=protocol_of(figures, found),
     )
+
+
+def instances_table(
+    figures: Mapping[str, Any], found: Mapping[str, Any], names: tuple[str, ...]
+) -> MeasureTable | None:
+    """How well single instances are classified; None where no instance was labelled.
+
+    Args:
+        figures: content of `evaluation.json`.
+        found: content of `instances.json`.
+        names: of the classes.
+    """
+    if not found["instances"]:
+        return None
+    measures = []
+    for key, (word, meaning) in INSTANCES.items():
+        values = [found["classes"][name][key] for name in names]
+        known = [value for value in values if value is not None]
+        mean = Estimate(sum(known) / len(known) if known else None)
+        measures.append(Measure(word, meaning, [Estimate(value) for value in values], mean))
+    title = f"{found['instances']:,} instances, {found['accuracy']:.1%} named rightly"
+    return MeasureTable(measures, title=title, protocol=protocol_of(figures, found))
 
 
 def looks_tables(figures: Mapping[str, Any], names: tuple[str, ...]) -> list[MeasureTable]:

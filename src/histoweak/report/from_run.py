@@ -20,12 +20,13 @@ from histoweak.report.from_classifier import (
     evidence_table,
     faithfulness,
     held_out_masks,
+    instances_table,
     labels_table,
     looks_tables,
     training_masks,
 )
 from histoweak.report.from_rungs import boundary_table, ladder_row, protocol_of, reference_row
-from histoweak.report.measures import PseudoMaskQuality
+from histoweak.report.measures import MeasureTable, PseudoMaskQuality
 from histoweak.report.render import write_report
 from histoweak.report.scored import ScoredRun, read_json, read_scored, require_comparable
 
@@ -109,6 +110,7 @@ def _collect(
         galleries=list(_galleries(scored.folder / "samples")),
         pseudo_masks=[*([] if held_out is None else [held_out]), *learned_from],
         labels=labels_table(figures, classes.names),
+        instances=_instances(scored),
         looks=looks_tables(figures, classes.names),
         faithfulness=faithfulness(figures),
         evidence=evidence_table(figures),
@@ -116,6 +118,14 @@ def _collect(
         provenance=record if yardstick is None else {**record, "reference": yardstick.record},
         notes=list(_notes(scored, yardstick)),
     )
+
+
+def _instances(scored: ScoredRun) -> MeasureTable | None:
+    folder = scored.stage("instance-evaluation")
+    if folder is None:
+        return None
+    found = read_json(folder / "instances.json")
+    return instances_table(scored.figures, found, scored.classes.names)
 
 
 def _data_name(record: Mapping[str, Any]) -> str:

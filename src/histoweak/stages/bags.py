@@ -37,7 +37,8 @@ class EnrichedBagsConfig(StrictConfig):
 class CascadeConfig(StrictConfig):
     """A round on coarser instances before the last one.
 
-    Its `cmil.net.side` is a multiple, twice or more, of that of the last round.
+    Its `cmil.net.side` is a multiple, twice or more, of that of the last round. What `cmil` leaves
+    open here, but for side and strides, is as in the last round.
     """
 
     cmil: CmilConfig = CmilConfig(net=InstanceNetConfig(side=128, strides=(64,)))

@@ -241,6 +241,8 @@ def judge(network: InstanceNet, instances: Tensor, valid: Tensor) -> Tensor:
     with torch.no_grad():
         found = network.eval().classify(instances[valid]).sigmoid()
     network.train(training)
+    # Under mixed precision, older versions of PyTorch keep the weights cast here, without gradient.
+    torch.clear_autocast_cache()
     probs = found.new_zeros(*valid.shape, found.shape[1])
     probs[valid] = found
     return probs

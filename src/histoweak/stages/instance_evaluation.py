@@ -2,7 +2,8 @@
 
 Every cell of the class maps is one instance. Its truth is the class that covers most of its
 square, where at least half of the square is labelled; its prediction the strongest class.
-`instances.json` holds accuracy, and sensitivity (recall) and specificity per class.
+`instances.json` holds accuracy, and sensitivity (recall) and specificity per class, of one plain
+pass without labels.
 """
 
 import json
@@ -33,7 +34,7 @@ UInt8 = npt.NDArray[np.uint8]
 def instance_evaluation_stage(config: EvaluationConfig, runtime: RuntimeConfig) -> Stage:
     """Make the stage."""
     run = partial(_run, config, runtime)
-    return Stage("instance-evaluation", config, ("classifier",), run)
+    return Stage("instance-evaluation", config, ("classifier",), run, version=2)
 
 
 def _run(config: EvaluationConfig, runtime: RuntimeConfig, context: StageContext) -> None:
@@ -53,7 +54,8 @@ def _run(config: EvaluationConfig, runtime: RuntimeConfig, context: StageContext
             shape = (found.shape[0], found.shape[1])
             own = square_truth(truth, shape, model.stride, model.net.side, zoom, len(names))
             counts.update(found.astype(np.uint8), own)
-    figures: dict[str, Any] = {"split": split, "instances": int(counts.matrix.sum())}
+    plainly = {"split": split, "gate": "none", "tta": "none"}
+    figures: dict[str, Any] = {**plainly, "instances": int(counts.matrix.sum())}
     if figures["instances"]:
         figures["accuracy"] = plain(pixel_accuracy(counts))
         by_class = zip(names, recall(counts), specificity(counts), strict=True)

@@ -11,6 +11,7 @@ from histoweak.data.manifest import Record
 from histoweak.errors import ImageError
 from histoweak.inference.model import TissueModel
 from histoweak.metrics.classification import classification_scores
+from histoweak.nets.instances import InstanceNetConfig
 
 
 def label_scores(model: TissueModel, records: Sequence[Record]) -> dict[str, Any]:
@@ -27,10 +28,16 @@ def label_scores(model: TissueModel, records: Sequence[Record]) -> dict[str, Any
 def mean_precision(model: TissueModel, records: Sequence[Record]) -> float:
     """Mean average precision over the classes, by which checkpoints of classifiers are chosen.
 
+    A class that is the absence of all others takes no part: of an image the classifier says whether
+    any of it lacks the others, a label whether all does.
+
     Args: as in `label_scores`.
     """
-    figures = label_scores(model, records)["classes"].values()
-    return float(np.mean([c["average_precision"] or 0.0 for c in figures]))
+    own = list(range(len(model.classes)))
+    if isinstance(model.net, InstanceNetConfig):
+        own = model.net.answering(len(model.classes))
+    figures = list(label_scores(model, records)["classes"].values())
+    return float(np.mean([figures[k]["average_precision"] or 0.0 for k in own]))
 
 
 def label_probs(

@@ -15,9 +15,8 @@ from histoweak.config import StrictConfig
 from histoweak.data.frames import FrameStore
 from histoweak.export.png import write_index_png
 from histoweak.inference.model import load_model
-from histoweak.inference.post import class_indices
+from histoweak.inference.post import class_indices, may_appear
 from histoweak.pipeline import Stage, StageContext
-from histoweak.refine.adjust import EXTRAS
 from histoweak.stages.pseudo_masks import allowed_classes, mask_file
 from histoweak.training.config import RuntimeConfig
 
@@ -35,7 +34,7 @@ class OwnMasksConfig(StrictConfig):
 def own_masks_stage(config: OwnMasksConfig, runtime: RuntimeConfig) -> Stage:
     """Make the stage; its artefact holds one index PNG per frame."""
     inputs = ("frames", "prediction")
-    return Stage("pseudo-masks", config, inputs, partial(_run, config, runtime))
+    return Stage("pseudo-masks", config, inputs, partial(_run, config, runtime), version=2)
 
 
 def _run(config: OwnMasksConfig, runtime: RuntimeConfig, context: StageContext) -> None:
@@ -68,8 +67,7 @@ def own_mask(
         values: (K + 2,) mask value of each map.
         threshold: share that the strongest map needs.
     """
-    open_maps = np.concatenate([allowed, np.ones((EXTRAS, *allowed.shape[1:]), bool)])
-    possible = np.where(open_maps, adjusted, 0)
+    possible = np.where(may_appear(allowed, values), adjusted, 0)
     total, strongest = possible.sum(axis=0), possible.max(axis=0)
     sure = (total > 0) & (strongest >= threshold * total)
     mask = np.where(sure, values[possible.argmax(axis=0)], IGNORE_INDEX).astype(np.uint8)

@@ -70,7 +70,7 @@ def prediction_stage(
     config.require_names(classes)
     setting = PredictionSetting(post=config, crop=crop, assemble=assemble)
     run = partial(_run, setting, runtime)
-    return Stage("prediction", setting, ("frames", "classifier"), run, version=2)
+    return Stage("prediction", setting, ("frames", "classifier"), run, version=3)
 
 
 def prediction_rungs(config: PredictionConfig, tile: int) -> list[RungMaker]:
@@ -178,7 +178,7 @@ def _thresholds(model: TissueModel, store: FrameStore, context: StageContext) ->
             if label:
                 probs.append(own)
                 labels.append(label)
-    thresholds = balanced_thresholds(np.asarray(probs), np.asarray(labels, np.int64)).round(6)
+    thresholds = balanced_thresholds(np.asarray(probs), np.asarray(labels, np.int64))
     return tuple(float(t) for t in thresholds)
 
 

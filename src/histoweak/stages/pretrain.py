@@ -3,10 +3,10 @@
 import json
 import math
 from functools import partial
-from typing import Literal
+from typing import Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -45,6 +45,12 @@ class PretrainConfig(StrictConfig):
     out: int = Field(1024, ge=8)
     balance: Literal["patient", "none"] = "patient"
     fit: TrainConfig = TrainConfig(steps=2000, batch=64)
+
+    @model_validator(mode="after")
+    def _several(self) -> Self:
+        if self.fit.batch < 2:
+            raise ValueError("fit.batch = 1: patches are told from others of the same step")
+        return self
 
 
 def pretrain_stage(config: PretrainConfig, runtime: RuntimeConfig) -> Stage:
