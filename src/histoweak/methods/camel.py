@@ -13,12 +13,12 @@ label train a third one, which labels all squares of all patches; DeepLabV3+ lea
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
 from histoweak.classes import ClassSet
-from histoweak.config import merge
 from histoweak.errors import ConfigError
 from histoweak.methods.config import MethodConfig
+from histoweak.methods.rounds import laid_under
 from histoweak.pipeline import Stage
 from histoweak.stages.bags import CascadeConfig, bags_stage
 from histoweak.stages.cmil import CmilConfig, Round, cmil_stage
@@ -63,7 +63,7 @@ class Config(MethodConfig):
     @model_validator(mode="before")
     @classmethod
     def _coarse_as_fine(cls, values: Any) -> Any:
-        return _with_coarse_round(values)
+        return laid_under(values, "cmil", "cascade", _but_for_its_lattice)
 
     @model_validator(mode="after")
     def _coarser(self) -> Self:
@@ -77,18 +77,12 @@ class Config(MethodConfig):
         return self
 
 
-def _with_coarse_round(values: Any) -> Any:
-    """Settings whose coarse round is as the last one but for its lattice, where it says nothing."""
-    if not isinstance(values, Mapping):
-        return values
-    fine, cascade = values.get("cmil", {}), values.get("cascade")
-    fine = fine.model_dump() if isinstance(fine, BaseModel) else fine
-    if not isinstance(fine, Mapping) or not isinstance(cascade, Mapping):
-        return values
+def _but_for_its_lattice(fine: Mapping[str, Any]) -> dict[str, Any]:
+    """What the coarse round begins with: the settings of the last one, without side and strides."""
     net = fine.get("net", {})
     if isinstance(net, Mapping):
         fine = {**fine, "net": {k: v for k, v in net.items() if k not in ("side", "strides")}}
-    return {**values, "cascade": merge([{"cmil": fine}, cascade])}
+    return {"cmil": fine}
 
 
 def build(config: Config, classes: ClassSet) -> Sequence[Stage]:

@@ -19,7 +19,7 @@ from histoweak.classes import ClassSet
 from histoweak.config import StrictConfig
 from histoweak.errors import ConfigError
 from histoweak.methods.config import MethodConfig
-from histoweak.methods.second_round import with_second_round
+from histoweak.methods.rounds import with_second_round
 from histoweak.pipeline import Stage
 from histoweak.stages.authenticity import AuthenticityConfig, authenticity_stage
 from histoweak.stages.evaluation import evaluation_stage

@@ -16,7 +16,7 @@ from pydantic import model_validator
 from histoweak.classes import ClassSet
 from histoweak.config import StrictConfig
 from histoweak.methods.config import MethodConfig
-from histoweak.methods.second_round import with_second_round
+from histoweak.methods.rounds import with_second_round
 from histoweak.pipeline import Stage
 from histoweak.stages.classifier import ClassifierConfig, classifier_stage
 from histoweak.stages.evaluation import evaluation_stage
